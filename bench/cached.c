@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "cached.h"
+#include "fail.h"
+#include "progress.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <zcache/stats.h>
+
+#define ENTRY_BYTES     1024 /* more than a page's record takes */
+#define SETTLE_POLL_MS  20
+#define SETTLE_IDLE_MS  3000
+#define SETTLE_LIMIT_MS 120000
+
+void cached_open(struct cached *c, const struct corpus *corpus, enum zcache_tier tier)
+{
+    struct zcache_options opts = ZCACHE_OPTIONS_INIT;
+
+    opts.capacity_bytes = (64u << 20) + 3 * corpus->pages * (corpus->page_bytes + ENTRY_BYTES);
+    opts.page_max_bytes = (uint32_t)corpus->page_bytes;
+    opts.raw_percent = tier == ZCACHE_TIER_RAW ? 100 : 0;
+    opts.fast_percent = tier == ZCACHE_TIER_DENSE ? 0 : 100;
+    if (tier == ZCACHE_TIER_DENSE) {
+        opts.start_percent = 0;
+    }
+    *c = (struct cached){.corpus = corpus};
+    must(zcache_open(&opts, &c->cache), "open a cache");
+    c->tenant = zcache_root(c->cache);
+}
+
+void cached_close(struct cached *c)
+{
+    must(zcache_close(c->cache, ZCACHE_DISCARD), "close the cache");
+    c->cache = NULL;
+}
+
+static struct zcache_stats stats_of(const struct cached *c)
+{
+    struct zcache_stats s = {.struct_size = sizeof s};
+
+    must(zcache_stats(c->tenant, &s), "read the statistics");
+    return s;
+}
+
+static void sleep_ms(long ms)
+{
+    const struct timespec t = {.tv_nsec = ms * 1000000};
+
+    (void)nanosleep(&t, NULL);
+}
+
+/* Until all pages are in the tier, or nothing has moved for a while. */
+static void settle(struct cached *c, enum zcache_tier tier)
+{
+    uint64_t before = 0;
+    long idle_ms = 0;
+
+    for (long ms = 0; ms < SETTLE_LIMIT_MS && idle_ms < SETTLE_IDLE_MS; ms += SETTLE_POLL_MS) {
+        const uint64_t there = stats_of(c).tier[tier].pages;
+
+        if (there == c->corpus->pages) {
+            break;
+        }
+        progress_show("%" PRIu64 " of %zu pages in their tier", there, c->corpus->pages);
+        idle_ms = there == before ? idle_ms + SETTLE_POLL_MS : 0;
+        before = there;
+        sleep_ms(SETTLE_POLL_MS);
+    }
+    progress_clear();
+}
+
+void cached_fill(struct cached *c, enum zcache_tier tier)
+{
+    for (size_t i = 0; i < c->corpus->pages; i++) {
+        must(zcache_put(c->tenant, cached_key((uint32_t)i), corpus_page(c->corpus, i),
+                        c->corpus->page_bytes, 0),
+             "put a page");
+    }
+    settle(c, tier);
+}
+
+struct cached_hits cached_hits(const struct cached *c)
+{
+    const struct zcache_stats s = stats_of(c);
+    const uint64_t other = s.count.get_hits_same + s.count.get_loads + s.count.get_misses +
+                           s.count.get_errors + s.count.pin_misses + s.count.pin_errors;
+    struct cached_hits hits = {.tier = {[ZCACHE_TIER_RAW] = s.count.get_hits_raw + s.count.pin_hits,
+                                        [ZCACHE_TIER_FAST] = s.count.get_hits_fast,
+                                        [ZCACHE_TIER_DENSE] = s.count.get_hits_dense}};
+
+    hits.all = hits.tier[0] + hits.tier[1] + hits.tier[2] + other;
+    return hits;
+}
+
+size_t cached_pages_in(struct cached *c, enum zcache_tier tier, uint32_t *pages_out)
+{
+    const size_t page_bytes = c->corpus->page_bytes;
+    unsigned char *buf = must_alloc(page_bytes);
+    uint64_t hits = cached_hits(c).tier[tier];
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->corpus->pages; i++) {
+        uint64_t hits_now;
+        size_t len;
+
+        must(zcache_get(c->tenant, cached_key((uint32_t)i), buf, page_bytes, &len, ZCACHE_PEEK),
+             "get a page");
+        if (len != page_bytes || memcmp(buf, corpus_page(c->corpus, i), page_bytes) != 0) {
+            fail("page %zu came back with other bytes", i);
+        }
+        hits_now = cached_hits(c).tier[tier];
+        if (hits_now != hits) {
+            pages_out[n++] = (uint32_t)i;
+        }
+        hits = hits_now;
+    }
+    free(buf);
+    return n;
+}

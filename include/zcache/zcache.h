@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * zcache: one compressed page cache for a database or a cache.
+ *
+ * Pages live in memory in three tiers (raw, fast-compressed, dense-compressed).  Every page belongs
+ * to a tenant (tenant.h) and to a NUMA node; tenants have hard limits; what no longer fits is
+ * written back to a store that the application supplies (store.h).
+ *
+ * Caveats, all in one place:
+ *  - zcache_close() frees the cache: no thread may be inside a call, or in the act of exiting after
+ *    having used the cache, when it succeeds; the handle is invalid afterwards.
+ *  - After fork() the child must not use the cache: calls return -ESHUTDOWN.
+ *  - The buffer given to zcache_get() is written before the page is verified; on an error its
+ *    content is undefined.
+ */
+#ifndef ZCACHE_ZCACHE_H
+#define ZCACHE_ZCACHE_H
+
+#include <zcache/tenant.h>
+#include <zcache/types.h>
+#include <zcache/version.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ZCACHE_PAGE_MAX_LIMIT (1u << 20)          /* largest page_max_bytes: 1 MiB */
+#define ZCACHE_CAPACITY_MIN (UINT64_C(1) << 20) /* smallest capacity_bytes: 1 MiB */
+#define ZCACHE_CODEC_NAME_MAX 31
+
+/** enum zcache_full_policy - what a put does when the cache's capacity is used up. */
+enum zcache_full_policy {
+    ZCACHE_FULL_WAIT = 0,  /* wait for the shrinker's progress, up to max_stall_ms */
+    ZCACHE_FULL_HELP = 1,  /* shrink a bounded amount itself, then as WAIT */
+    ZCACHE_FULL_REJECT = 2 /* -ENOSPC at once */
+};
+
+/**
+ * struct zcache_options - how a cache is opened; fill with ZCACHE_OPTIONS_INIT.
+ * @struct_size:        sizeof(struct zcache_options).
+ * @capacity_bytes:     hard bound of all memory charged, metadata included; required; at least
+ *                      1 MiB and 16 pages of page_max_bytes.
+ * @page_max_bytes:     longest page, 1 byte to 1 MiB; default 64 KiB.
+ * @raw_percent:        share of a tenant's memory that may be raw before the shrinker compresses its
+ *                      oldest raw pages, 0 to 100, default 25.  0 compresses in the putting thread.
+ * @fast_percent:       share that may be in the fast tier before it is made dense, 0 to 100,
+ *                      default 50; 100 turns the dense tier off.  Raw and fast together may exceed 100.
+ * @fast_codec:         codec of the fast tier, "name" or "name:level"; "" is "lz4"; "none"
+ *                      keeps pages raw.
+ * @dense_codec:        codec of the dense tier; "" is "zstd:3"; "none" turns it off.
+ * @start_percent:      charge from which the shrinker compresses ahead of need, of capacity, default
+ *                      60; 100 turns that off.
+ * @background_percent: charge that wakes the shrinker, of capacity, default 95.
+ * @low_percent:        charge down to which it works then, default 90; start <= low < background,
+ *                      where start is not 100.
+ * @full_policy:        at the capacity itself, default ZCACHE_FULL_WAIT.
+ * @max_stall_ms:       longest wait of any call for room, a write or another thread, 1 to 3600000,
+ *                      default 10000.
+ * @inflight_pages:     pages that may be in the store's hands at one time, 1 to 65536, default 256.
+ * @batch_pages:        pages in one batch to the store at most, 1 to 1024, default 32.
+ * @latency_sample:     time one of this many calls for the latency histograms; 0 never; default
+ *                      64; a power of two.
+ * @store:              the root's store, copied; NULL for none.
+ * @log:                receives messages; NULL for none.
+ * @log_ctx:            its context.
+ */
+struct zcache_options {
+    size_t struct_size;
+    uint64_t capacity_bytes;
+    uint32_t page_max_bytes;
+    uint32_t raw_percent;
+    uint32_t fast_percent;
+    uint32_t start_percent;
+    uint32_t background_percent;
+    uint32_t low_percent;
+    enum zcache_full_policy full_policy;
+    uint32_t max_stall_ms;
+    uint32_t inflight_pages;
+    uint32_t batch_pages;
+    uint32_t latency_sample;
+    char fast_codec[ZCACHE_CODEC_NAME_MAX + 1];
+    char dense_codec[ZCACHE_CODEC_NAME_MAX + 1];
+    const struct zcache_store *store;
+    zcache_log_fn *log;
+    void *log_ctx;
+};
+
+#define ZCACHE_OPTIONS_INIT                                                                        \
+    {                                                                                              \
+        sizeof(struct zcache_options), 0, 65536, 25, 50, 60, 95, 90, ZCACHE_FULL_WAIT, 10000, 256, \
+            32, 64, "lz4", "zstd:3", NULL, NULL, NULL                                              \
+    }
+
+/** enum zcache_close_flags - how zcache_close() treats dirty pages. */
+enum zcache_close_flags {
+    ZCACHE_FLUSH = 0,   /* write them first; the cache stays open if that fails */
+    ZCACHE_DISCARD = 1u /* drop them */
+};
+
+/**
+ * zcache_open() - create a cache.
+ * @opts: borrowed for the call.
+ * @out:  receives the cache on success, untouched otherwise.
+ *
+ * Options out of range are named, with the reason, through the log callback.
+ *
+ * Return: 0; -EINVAL, -E2BIG bad @opts; -ENOTSUP a codec that is not known; -ENOMEM; -EAGAIN no thread.
+ * Threads: any.   May block: no.   Calls back: the log.   Release with: zcache_close().   Since: 0.1
+ */
+ZCACHE_API int zcache_open(const struct zcache_options *opts, struct zcache **out) ZCACHE_MUST_CHECK;
+
+/**
+ * zcache_close() - end a cache.
+ * @cache: the cache; NULL does nothing.
+ * @flags: ZCACHE_FLUSH or ZCACHE_DISCARD.
+ *
+ * Closes all tenants.  With ZCACHE_FLUSH every dirty page is written and a barrier made first; if
+ * that fails, or pages are pinned, the cache stays open as it was and the code says why.
+ *
+ * Return: 0, the handle is gone; -EBUSY pages are pinned or another close is under way; -ETIMEDOUT
+ * writes did not end within max_stall; -ENOTSUP dirty pages and no store that writes; -EAGAIN
+ * dirty pages past the WAL horizon; the store's error; -EDEADLK inside a callback of this cache;
+ * -EINVAL bad @flags; -ESHUTDOWN in a fork()ed child.
+ * Threads: see the caveats above.   May block: on the store.   Calls back: the store, the log.
+ * Since: 0.1
+ */
+ZCACHE_API int zcache_close(struct zcache *cache, unsigned flags) ZCACHE_MUST_CHECK;
+
+/**
+ * zcache_options_parse() - set options from text.
+ * @opts:      initialised options; changed only on success.
+ * @text:      comma-separated name=value, for example "capacity=8G,fast=lz4,dense=zstd:3".  Sizes take
+ *             K, M, G, T (powers of 1024).  Names: capacity, page_max, raw_percent,
+ *             fast_percent, fast, dense, start_percent, background_percent, low_percent, full
+ *             (wait, help, reject), max_stall_ms, inflight_pages, batch_pages, latency_sample.
+ * @error:     receives one sentence about what is wrong, may be NULL.
+ * @error_cap: room there in bytes.
+ *
+ * Return: 0; -EINVAL with @error set.
+ * Threads: any.   May block: no.   Calls back: never.   Since: 0.1
+ */
+ZCACHE_API int zcache_options_parse(struct zcache_options *opts, const char *text, char *error,
+                                    size_t error_cap) ZCACHE_MUST_CHECK;
+
+/**
+ * zcache_put() - store a page's bytes, in place of any older version.
+ * @tenant: owner.
+ * @key:    which page.
+ * @data:   @len bytes, borrowed for the call.
+ * @len:    1 to page_max_bytes.
+ * @flags:  CLEAN or DIRTY, SCAN, INCOMPRESSIBLE, NOWAIT, NOIO, BEST_EFFORT, IF_ABSENT.
+ *
+ * Room is reserved on every account from the tenant to the root before it is used; a limit that is hit
+ * is shrunk under first, inside its own subtree.  If the put fails (any negative code but -EINVAL
+ * and -ESHUTDOWN) or is bypassed, no older version is left, neither in the cache nor on its way
+ * to the store, so that the caller can write the page itself (and should keep readers of it away until
+ * then: the store has an older copy); -EBUSY and -EDEADLK are the exceptions:
+ * the older version is as it was.
+ *
+ * Return: 0; ZCACHE_EXISTS; ZCACHE_BYPASSED; -EDQUOT a tenant's limit; -ENOSPC the cache's capacity;
+ * -ENOMEM; -EBUSY NOWAIT and it would wait, or a write of the older version did not end
+ * within max_stall; -EDEADLK; -EINVAL; -ESHUTDOWN.
+ * Threads: any.   May block: unless NOWAIT, up to max_stall.   Calls back: the store unless NOIO.
+ * Since: 0.1
+ */
+ZCACHE_API int zcache_put(struct zcache_tenant *tenant, struct zcache_key key, const void *data,
+                          size_t len, unsigned flags) ZCACHE_MUST_CHECK;
+
+/**
+ * zcache_get() - copy a page's bytes to the caller.
+ * @tenant:  owner.
+ * @key:     which page.
+ * @buf:     room for @cap bytes; NULL with @cap 0 asks for presence and length only.
+ * @cap:     room in bytes.
+ * @len_out: receives the page's length on success; may be NULL.
+ * @flags:   TAKE, PEEK, NO_LOAD, SCAN, NOWAIT, NOIO.
+ *
+ * Decodes straight into @buf.  A hit takes no lock and allocates nothing.  A miss asks the store's
+ * read callback, once per key however many threads miss, unless NO_LOAD or NOIO.  Where there is no
+ * room to keep what was read, it is delivered nevertheless.
+ *
+ * Return: 0; ZCACHE_UNWRITTEN; ZCACHE_MISS; -ENOBUFS @cap is less than the page's length, and nothing
+ * changed; -EBADMSG the stored bytes are damaged: neither data nor a miss; -EBUSY; -ETIMEDOUT
+ * a load or a write did not end within max_stall; -ENOMEM; with TAKE -EDQUOT, -ENOSPC no room
+ * for what is loaded; the store's error; -EDEADLK; -EINVAL; -ESHUTDOWN.
+ * Threads: any.   May block: on a load, or for TAKE a write in flight.   Calls back: the store.
+ * Since: 0.1
+ */
+ZCACHE_API int zcache_get(struct zcache_tenant *tenant, struct zcache_key key, void *buf, size_t cap,
+                          size_t *len_out, unsigned flags) ZCACHE_MUST_CHECK;
+
+/**
+ * zcache_pin() - hold a page's raw bytes in place, without a copy.
+ * @tenant:  owner.
+ * @key:     which page.
+ * @flags:   PEEK, NO_LOAD, SCAN, NOWAIT, NOIO.
+ * @pin_out: on the caller's stack; filled on success.
+ *
+ * A compressed page is made raw first.  The bytes are those of one version and never change; a
+ * later put or delete does not touch them, only unpin releases them.  Pinned bytes cannot be
+ * reclaimed and count against the limits.
+ *
+ * Return: 0; ZCACHE_MISS; -EBADMSG; -EBUSY; -ETIMEDOUT; -EDQUOT, -ENOSPC, -ENOMEM no room for the
+ * raw form; the store's error; -EDEADLK; -EINVAL; -ESHUTDOWN.
+ * Threads: any.   May block: as zcache_get().   Calls back: the store.
+ * Release with: zcache_unpin().   Since: 0.1
+ */
+ZCACHE_API int zcache_pin(struct zcache_tenant *tenant, struct zcache_key key, unsigned flags,
+                          struct zcache_pin *pin_out) ZCACHE_MUST_CHECK;
+
+/**
+ * zcache_unpin() - release what zcache_pin() holds.
+ * @pin: a filled pin; emptied by the call.  NULL and an empty one do nothing.
+ *
+ * Threads: any thread, one at a time for one pin.   May block: no.   Calls back: never.   Since: 0.1
+ */
+ZCACHE_API void zcache_unpin(struct zcache_pin *pin);
+
+/**
+ * zcache_delete() - remove a page.
+ * @tenant: owner.
+ * @key:    which page.
+ * @flags:  NOWAIT, NOIO.
+ *
+ * Waits for a write of the page that is in flight.  After it returns 0 or ZCACHE_MISS the store gets
+ * no more writes of the versions put before, so the caller may remove the page there; if the store
+ * has a discard callback, it was called (not with NOIO).
+ *
+ * Return: 0; ZCACHE_MISS the cache did not have it (discard is called nevertheless); -EBUSY NOWAIT and a
+ * write is in flight; -ETIMEDOUT it did not end within max_stall; the discard's error, the page
+ * is gone from the cache then; -EDEADLK; -EINVAL; -ESHUTDOWN.
+ * Threads: any.   May block: on a write in flight.   Calls back: the store's discard.   Since: 0.1
+ */
+ZCACHE_API int zcache_delete(struct zcache_tenant *tenant, struct zcache_key key,
+                             unsigned flags) ZCACHE_MUST_CHECK;
+
+/**
+ * zcache_truncate() - remove the pages of an object from one number on.
+ * @tenant:     owner.
+ * @object:     key.object of the pages.
+ * @first_page: the first page to go; 0 removes the whole object.
+ *
+ * Each page goes as with zcache_delete(); pages put while it runs may stay.  It looks at every page of
+ * the tenant: its cost grows with the tenant, not with the object.
+ *
+ * Return: 0; -ETIMEDOUT a write did not end within max_stall, some pages may be left; the
+ * discard's error; -EDEADLK; -EINVAL; -ESHUTDOWN.
+ * Threads: any.   May block: on writes in flight.   Calls back: the store's discard, once for the
+ * range.   Since: 0.1
+ */
+ZCACHE_API int zcache_truncate(struct zcache_tenant *tenant, uint64_t object,
+                               uint64_t first_page) ZCACHE_MUST_CHECK;
+
+/**
+ * zcache_put_many() - store several pages.
+ * @tenant: owner.
+ * @pages:  @n pages; key, data, len and tag are read, status is set.
+ * @n:      how many; 0 does nothing.
+ * @flags:  as zcache_put(), for all.
+ *
+ * Each page is put on its own; nothing is rolled back.
+ *
+ * Return: 0 every status is 0 or positive; the first negative status otherwise; -EINVAL before any
+ * page was touched, the statuses are then untouched too.
+ * Threads, blocking, callbacks: as zcache_put().   Since: 0.1
+ */
+ZCACHE_API int zcache_put_many(struct zcache_tenant *tenant, struct zcache_page *pages, size_t n,
+                               unsigned flags) ZCACHE_MUST_CHECK;
+
+/**
+ * zcache_get_many() - copy several pages to the caller; misses share read batches.
+ * @tenant: owner.
+ * @pages:  @n pages; key, buf and cap are read, len and status are set.
+ * @n:      how many; 0 does nothing.
+ * @flags:  as zcache_get(), for all.
+ *
+ * Return: 0 every status is 0 or positive; the first negative status otherwise; -EINVAL before any
+ * page was touched.
+ * Threads, blocking, callbacks: as zcache_get().   Since: 0.1
+ */
+ZCACHE_API int zcache_get_many(struct zcache_tenant *tenant, struct zcache_page *pages, size_t n,
+                               unsigned flags) ZCACHE_MUST_CHECK;
+
+/** enum zcache_metrics_format - forms of zcache_metrics_write(). */
+enum zcache_metrics_format {
+    ZCACHE_METRICS_PROMETHEUS = 0,  /* text exposition format 0.0.4 */
+    ZCACHE_METRICS_OPENMETRICS = 1, /* OpenMetrics 1.0 */
+    ZCACHE_METRICS_JSON = 2         /* one object */
+};
+
+/**
+ * zcache_metrics_write() - all statistics as text: per tenant, tier and node.
+ * @cache:  live cache.
+ * @format: which form.
+ * @write:  receives the text in pieces.
+ * @ctx:    its context.
+ *
+ * Return: 0; -EINVAL; -ENOMEM; -ESHUTDOWN; what @write returned.
+ * Threads: any.   May block: no.   Calls back: @write, no lock is held.   Since: 0.1
+ */
+ZCACHE_API int zcache_metrics_write(struct zcache *cache, enum zcache_metrics_format format,
+                                    zcache_write_fn *write, void *ctx) ZCACHE_MUST_CHECK;
+
+/**
+ * zcache_verify() - recount everything and compare it with the gauges and invariants.
+ * @cache: live cache.
+ *
+ * Looks at every page: seconds for a large cache.  Checks every payload's checksum.  Differences are
+ * described through the log.
+ *
+ * Return: 0 all agrees; -EBADMSG a payload's checksum; -EUCLEAN a count or an invariant; -EAGAIN other
+ * calls went on all the time, so that nothing could be compared; -ENOMEM; -EINVAL; -ESHUTDOWN.
+ * Threads: any, meant for times without other calls.   May block: on the shrinker's round.
+ * Calls back: the log.   Since: 0.1
+ */
+ZCACHE_API int zcache_verify(struct zcache *cache) ZCACHE_MUST_CHECK;
+
+/**
+ * zcache_version() - version of the library that is linked.
+ *
+ * Return: for example "0.1.0", static.
+ * Threads: any.   May block: no.   Calls back: never.   Since: 0.1
+ */
+ZCACHE_API const char *zcache_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* ZCACHE_ZCACHE_H */

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Codec registry, instances and per-thread contexts.
+ *
+ * A codec is an implementation (struct zcache_codec), an instance is a codec at a level.  A payload
+ * records the instance that made it; instances live as long as the cache, so a payload can be decoded
+ * whatever is selected now.  Instance 0 is "none": raw bytes.  Contexts are per thread and
+ * instance, created at first use through struct zc_mem, so they are accounted for.
+ */
+#ifndef ZC_CODEC_H
+#define ZC_CODEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <zcache/codec.h>
+
+#include "plat.h"
+
+#define ZC_CODEC_NONE 0u
+#define ZC_CODEC_INSTANCES_MAX 17 /* with instance 0 */
+#define ZC_CODEC_CUSTOM_MAX 8
+#define ZC_CODEC_NO_MEMORY SIZE_MAX
+
+/**
+ * struct zc_codec_impl - what the registry works with; the built-in ones are zc_codec_lz4 and
+ *                        zc_codec_zstd, custom ones are wrapped.
+ * Members as in struct zcache_codec, plus memory for contexts.
+ */
+struct zc_codec_impl {
+    const char *name;
+    int level_min;
+    int level_max;
+    int level_default;
+    void *(*context_create)(const struct zc_mem *mem, int level, const struct zcache_codec *custom);
+    void (*context_destroy)(const struct zc_mem *mem, void *context,
+                            const struct zcache_codec *custom);
+    size_t (*encode)(void *context, int level, void *dst, size_t cap, const void *src, size_t len,
+                     const struct zcache_codec *custom);
+    int (*decode)(void *context, void *dst, size_t len, const void *src, size_t stored,
+                  const struct zcache_codec *custom);
+    bool decode_needs_context;
+};
+
+extern const struct zc_codec_impl zc_codec_lz4;
+extern const struct zc_codec_impl zc_codec_zstd;
+
+struct zc_codecs; /* one per cache */
+
+/** struct zc_codec_set - one thread's contexts; zero-initialised, owner thread only. */
+struct zc_codec_set {
+    void *context[ZC_CODEC_INSTANCES_MAX];
+};
+
+int zc_codecs_create(const struct zc_mem *mem, struct zc_codecs **out);
+void zc_codecs_destroy(struct zc_codecs **codecs);
+
+/** zc_codecs_register() - add a custom codec.  Return: 0; -EEXIST; -ENOSPC; -EINVAL. */
+int zc_codecs_register(struct zc_codecs *codecs, const struct zcache_codec *custom);
+
+/**
+ * zc_codecs_instance() - the instance of a text "name" or "name:level"; made if new.
+ *
+ * Return: 0 and its number in @id_out ("none" is 0); -ENOTSUP unknown name; -EINVAL bad text or level;
+ * -ENOSPC.
+ */
+int zc_codecs_instance(struct zc_codecs *codecs, const char *text, uint8_t *id_out);
+
+/** zc_codecs_describe() - "name:level" of an instance, for messages; "none" for 0. */
+void zc_codecs_describe(const struct zc_codecs *codecs, uint8_t id, char *buf, size_t cap);
+
+/**
+ * zc_codec_encode() - compress with instance @id (not 0).
+ *
+ * Return: stored bytes; 0 if they do not fit into @cap; ZC_CODEC_NO_MEMORY for a context, which says
+ * nothing about the page.
+ */
+size_t zc_codec_encode(struct zc_codecs *codecs, struct zc_codec_set *set, uint8_t id, void *dst,
+                       size_t cap, const void *src, size_t len);
+
+/**
+ * zc_codec_decode() - restore exactly @len bytes with instance @id (not 0) from possibly damaged input.
+ *
+ * Return: 0; -EBADMSG; -ENOMEM no memory for a context.
+ */
+int zc_codec_decode(struct zc_codecs *codecs, struct zc_codec_set *set, uint8_t id, void *dst,
+                    size_t len, const void *src, size_t stored);
+
+/** zc_codec_set_fini() - destroy a thread's contexts. */
+void zc_codec_set_fini(struct zc_codecs *codecs, struct zc_codec_set *set);
+
+/* codec_same.c: pages that repeat one 8-byte word. */
+
+/**
+ * zc_same_detect() - whether @len bytes repeat their first 8 bytes (the tail may be cut short; pages
+ * shorter than 8 bytes always do).
+ *
+ * Return: true and the word (bytes beyond @len zero) in @word_out.
+ */
+bool zc_same_detect(const void *data, size_t len, uint64_t *word_out);
+
+/** zc_same_fill() - write @len bytes of the repeated word. */
+void zc_same_fill(void *buf, size_t len, uint64_t word);
+
+/** zc_checksum() - low 32 bits of xxh3 over the bytes. */
+uint32_t zc_checksum(const void *data, size_t len);
+
+#endif /* ZC_CODEC_H */

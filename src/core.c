@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * core.c - the parts that all of a cache's modules share.
+ *
+ * Memory.  Page memory (entries, payloads) is reserved on a tenant's account by whoever allocates it
+ * and refunded here when it is freed.  Metadata (index, tenants, threads, batches) is charged to the
+ * root; a part of the capacity is prepaid for it at open, so that a full cache can still register a
+ * thread or write a page back.  Beyond that, metadata reserves like everything else.
+ *
+ *     capacity   |  pages ... | slack | prepaid for metadata |
+ *
+ * Freeing.  Whatever readers may see goes through the epoch; its charge is refunded when it is really
+ * freed, so that retired memory never hides.  A frame that is pinned when its grace period ends is
+ * freed by the last unpin.
+ *
+ * Progress.  Every wait for room, a batch or another thread is a wait for "something was freed, completed
+ * or given back"; who does such a thing signals, which costs one load if nobody waits.
+ *
+ * Locks: progress.lock and bell.lock (leaf).
+ */
+#include "core.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "mathx.h"
+
+/* Prepaid: 1/32 of the capacity, enough for the zstd contexts of some threads at common sizes. */
+#define PREPAID_SHARE 32u
+#define PREPAID_MIN (UINT64_C(192) << 10)
+#define PREPAID_MAX (UINT64_C(8) << 20)
+#define LIMBO_BYTES (UINT64_C(64) << 10)
+#define LOG_WINDOW_NS UINT64_C(1000000000)
+#define LOG_PER_WINDOW 10u
+
+/* ---- charged metadata ---------------------------------------------------------------------- */
+
+static bool meta_pooled(size_t size)
+{
+    return size + ZC_CACHE_LINE <= ZC_POOL_MAX;
+}
+
+static size_t meta_round(size_t size)
+{
+    return meta_pooled(size) ? zc_pool_round(size + ZC_CACHE_LINE)
+                             : zc_align_up(size, zc_plat_page_size());
+}
+
+static bool meta_charge(struct zcache *cache, uint64_t bytes)
+{
+    uint64_t left = atomic_load_explicit(&cache->prepaid, memory_order_relaxed);
+
+    while (left >= bytes) {
+        if (atomic_compare_exchange_weak(&cache->prepaid, &left, left - bytes)) {
+            return true;
+        }
+    }
+    if (zc_quota_reserve(&cache->account, bytes, ZC_QUOTA_RECLAIM) == NULL) {
+        return true;
+    }
+    atomic_store(&cache->meta_refused, bytes);
+    return false;
+}
+
+static void meta_refund(struct zcache *cache, uint64_t bytes)
+{
+    uint64_t left = atomic_load_explicit(&cache->prepaid, memory_order_relaxed);
+
+    while (left + bytes <= cache->prepaid_max) {
+        if (atomic_compare_exchange_weak(&cache->prepaid, &left, left + bytes)) {
+            return;
+        }
+    }
+    zc_quota_refund(&cache->account, bytes);
+}
+
+/* From the pool, aligned to a cache line: the pool's own pointer stands right before. */
+static void *aligned_alloc_meta(struct zcache *cache, size_t padded)
+{
+    char *base = zc_core_alloc(cache, cache->topo.cpu_node[zc_plat_cpu()], padded);
+    char *ptr;
+
+    if (base == NULL) {
+        return NULL;
+    }
+    ptr = (char *)zc_align_up((uintptr_t)base + sizeof(void *), ZC_CACHE_LINE);
+    (void)memcpy(ptr - sizeof(void *), &base, sizeof(base));
+    return ptr;
+}
+
+static void aligned_free_meta(void *ptr, size_t padded)
+{
+    char *base;
+
+    (void)memcpy(&base, (char *)ptr - sizeof(void *), sizeof(base));
+    zc_pool_free(base, padded);
+}
+
+static void *meta_alloc(void *ctx, size_t size)
+{
+    struct zc_core_mem *m = ctx;
+    struct zcache *cache = m->cache;
+    size_t bytes = meta_round(size);
+    void *ptr;
+
+    if (!meta_charge(cache, bytes)) {
+        return NULL;
+    }
+    ptr = meta_pooled(size) ? aligned_alloc_meta(cache, size + ZC_CACHE_LINE)
+                            : zc_plat_map(bytes, zc_plat_page_size(), -1);
+    if (ptr == NULL) {
+        meta_refund(cache, bytes);
+        return NULL;
+    }
+    atomic_fetch_add_explicit(&m->bytes, bytes, memory_order_relaxed);
+    return memset(ptr, 0, size);
+}
+
+static void meta_free(void *ctx, void *ptr, size_t size)
+{
+    struct zc_core_mem *m = ctx;
+    size_t bytes = meta_round(size);
+
+    if (ptr == NULL) {
+        return;
+    }
+    if (meta_pooled(size)) {
+        aligned_free_meta(ptr, size + ZC_CACHE_LINE);
+    } else {
+        zc_plat_unmap(ptr, bytes);
+    }
+    atomic_fetch_sub_explicit(&m->bytes, bytes, memory_order_relaxed);
+    meta_refund(m->cache, bytes);
+}
+
+/* ---- page memory --------------------------------------------------------------------------- */
+
+void *zc_core_alloc(struct zcache *cache, unsigned node, size_t size)
+{
+    for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
+        void *ptr = zc_pool_alloc(cache->pool[cache->topo.order[node][i]], size);
+
+        if (ptr != NULL) {
+            return ptr;
+        }
+    }
+    return NULL;
+}
+
+void zc_core_release(struct zcache *cache, void *ptr, size_t size, struct zc_account *account)
+{
+    zc_pool_free(ptr, size);
+    zc_quota_refund(account, zc_pool_round(size));
+    zc_progress_signal(cache);
+}
+
+/* The epoch's function: @arg is the account, its lowest bit set for a frame. */
+static void free_retired(void *ctx, void *ptr, size_t bytes, void *arg)
+{
+    struct zcache *cache = ctx;
+    uintptr_t a = (uintptr_t)arg;
+    struct zc_account *account = (struct zc_account *)(a & ~(uintptr_t)1);
+
+    if ((a & 1) != 0) {
+        struct zc_frame *frame = ptr;
+
+        /* No reader can take a new pin now; if there are any, the last unpin frees. */
+        if (atomic_fetch_or(&frame->pins, ZC_FRAME_RETIRED) != 0) {
+            return;
+        }
+    }
+    zc_core_release(cache, ptr, bytes, account);
+}
+
+void zc_core_retire_payload(struct zc_thread *th, struct zc_payload *p, struct zc_account *account)
+{
+    uintptr_t arg = (uintptr_t)account | (zc_payload_is_raw(p) ? 1u : 0u);
+
+    zc_epoch_retire(th->epoch, p, zc_payload_size(p), (void *)arg);
+}
+
+void zc_core_retire_word(struct zc_thread *th, uint64_t word, struct zc_account *account)
+{
+    if (word != 0 && !zc_word_is_same(word)) {
+        zc_core_retire_payload(th, zc_word_payload(word), account);
+    }
+}
+
+void zc_core_unref_entry(struct zcache *cache, struct zc_thread *th, struct zc_entry *e,
+                         struct zc_account *account)
+{
+    if (zc_entry_unref(e)) {
+        ZC_ASSERT(zc_entry_state(e) == ZC_DEAD);
+        atomic_fetch_sub_explicit(&cache->entry_bytes, zc_pool_round(sizeof(*e)),
+                                  memory_order_relaxed);
+        zc_epoch_retire(th->epoch, e, sizeof(*e), account);
+    }
+}
+
+void zc_core_unpin(struct zcache *cache, struct zc_frame *frame)
+{
+    size_t size = zc_payload_size(&frame->head);
+    struct zc_account *account = frame->account;
+    uint32_t before = atomic_fetch_sub(&frame->pins, 1);
+
+    ZC_ASSERT((before & ~ZC_FRAME_RETIRED) != 0);
+    if (before == (ZC_FRAME_RETIRED | 1)) {
+        zc_core_release(cache, frame, size, account);
+    } else {
+        zc_progress_signal(cache);
+    }
+}
+
+/* ---- progress ------------------------------------------------------------------------------ */
+
+void zc_progress_signal(struct zcache *cache)
+{
+    struct zc_progress *p = &cache->progress;
+
+    /* Pairs with the waiter's increment: either it sees what we changed, or we see it; what changed
+     * was changed by a sequentially consistent read-modify-write. */
+    if (ZC_LIKELY(atomic_load(&p->waiters) == 0)) {
+        return;
+    }
+    zc_lock_acquire(&p->lock);
+    p->seq++;
+    zc_cond_broadcast(&p->cond);
+    zc_lock_release(&p->lock);
+}
+
+uint64_t zc_progress_begin(struct zcache *cache)
+{
+    struct zc_progress *p = &cache->progress;
+    uint64_t seq;
+
+    atomic_fetch_add(&p->waiters, 1);
+    zc_lock_acquire(&p->lock);
+    seq = p->seq;
+    zc_lock_release(&p->lock);
+    return seq;
+}
+
+bool zc_progress_wait(struct zcache *cache, uint64_t *seq, uint64_t deadline_ns)
+{
+    struct zc_progress *p = &cache->progress;
+    bool in_time = true;
+
+    zc_lock_assert_none();
+    zc_lock_acquire(&p->lock);
+    while (p->seq == *seq && in_time) {
+        in_time = zc_cond_wait(&p->cond, &p->lock, deadline_ns);
+    }
+    *seq = p->seq;
+    zc_lock_release(&p->lock);
+    return in_time;
+}
+
+void zc_progress_end(struct zcache *cache)
+{
+    atomic_fetch_sub(&cache->progress.waiters, 1);
+}
+
+/* ---- bell ---------------------------------------------------------------------------------- */
+
+void zc_bell_ring(struct zcache *cache, enum zc_bell_reason reason)
+{
+    struct zc_bell *bell = &cache->bell;
+
+    if ((atomic_load_explicit(&bell->rung, memory_order_relaxed) & reason) != 0) {
+        return;
+    }
+    if ((reason & (ZC_BELL_PRESSURE | ZC_BELL_AHEAD)) != 0 &&
+        zc_plat_now_ns() < atomic_load_explicit(&bell->quiet_ns, memory_order_relaxed)) {
+        return;
+    }
+    zc_lock_acquire(&bell->lock);
+    atomic_fetch_or(&bell->rung, reason);
+    zc_cond_broadcast(&bell->cond);
+    zc_lock_release(&bell->lock);
+}
+
+/* ---- log ----------------------------------------------------------------------------------- */
+
+static bool log_admits(struct zcache *cache, const char *event)
+{
+    uint32_t h = zc_checksum(event, strlen(event));
+    struct zc_log_window *w = &cache->log_window[h % ZC_LOG_EVENTS];
+    uint64_t now = zc_plat_now_ns();
+    uint64_t start = atomic_load(&w->start_ns);
+
+    if (now - start >= LOG_WINDOW_NS &&
+        atomic_compare_exchange_strong(&w->start_ns, &start, now)) {
+        atomic_store(&w->n, 0);
+    }
+    return atomic_fetch_add(&w->n, 1) < LOG_PER_WINDOW;
+}
+
+void zc_core_log(struct zcache *cache, enum zcache_log_level level, const char *event,
+                 const char *format, ...)
+{
+    char text[256];
+    va_list args;
+
+    if (cache->opt.log == NULL || !log_admits(cache, event)) {
+        return;
+    }
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    zc_lock_assert_none();
+    cache->opt.log(cache->opt.log_ctx, level, event, text);
+}
+
+/* ---- lifetime ------------------------------------------------------------------------------ */
+
+static int make_pools(struct zcache *cache)
+{
+    for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
+        int rc = zc_pool_create(i, cache->topo.sys_node[i], &cache->pool[i]);
+
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+static void make_mem(struct zcache *cache)
+{
+    zc_quota_init(&cache->account, NULL, cache->opt.capacity_bytes);
+    cache->prepaid_max = ZC_MIN(ZC_MAX(cache->opt.capacity_bytes / PREPAID_SHARE, PREPAID_MIN),
+                                PREPAID_MAX);
+    if (zc_quota_reserve(&cache->account, cache->prepaid_max, ZC_QUOTA_RECLAIM) == NULL) {
+        atomic_store(&cache->prepaid, cache->prepaid_max);
+    }
+    for (int k = 0; k < ZC_MEM_KINDS; k++) {
+        cache->mem[k] = (struct zc_core_mem){
+            .mem = {meta_alloc, meta_free, &cache->mem[k]}, .cache = cache};
+    }
+}
+
+static int make_codecs(struct zcache *cache)
+{
+    static const char *const event[ZCACHE_TIERS] = {"option.raw", "option.fast", "option.dense"};
+    const char *text[ZCACHE_TIERS] = {"none", cache->opt.fast_codec, cache->opt.dense_codec};
+    int rc = zc_codecs_create(zc_core_mem(cache, ZC_MEM_THREAD), &cache->codecs);
+
+    for (int t = 0; t < ZCACHE_TIERS && rc == 0; t++) {
+        uint8_t id;
+
+        rc = zc_codecs_instance(cache->codecs, text[t], &id);
+        if (rc == 0) {
+            atomic_store(&cache->codec[t], id);
+        } else {
+            zc_core_log(cache, ZCACHE_LOG_ERROR, event[t], "\"%s\" is %s", text[t],
+                        rc == -ENOTSUP ? "not a codec this library knows"
+                                       : "not \"name\" or \"name:level\" with a level it has");
+        }
+    }
+    return rc;
+}
+
+int zc_core_init(struct zcache *cache)
+{
+    int rc = make_pools(cache);
+
+    zc_lock_init(&cache->admin, ZC_RANK_admin);
+    zc_lock_init(&cache->progress.lock, ZC_RANK_leaf);
+    zc_cond_init(&cache->progress.cond);
+    zc_lock_init(&cache->bell.lock, ZC_RANK_leaf);
+    zc_cond_init(&cache->bell.cond);
+    make_mem(cache);
+    if (rc == 0) {
+        rc = zc_epoch_create(zc_core_mem(cache, ZC_MEM_THREAD), free_retired, cache, LIMBO_BYTES,
+                             &cache->epoch);
+    }
+    if (rc == 0) {
+        rc = make_codecs(cache);
+    }
+    if (rc == 0) {
+        rc = zc_index_create(zc_core_mem(cache, ZC_MEM_INDEX),
+                             cache->opt.capacity_bytes / zc_pool_round(sizeof(struct zc_entry)),
+                             &cache->index);
+    }
+    if (rc == 0) {
+        rc = zc_threads_init(&cache->threads, zc_core_mem(cache, ZC_MEM_THREAD), cache->epoch,
+                             cache->codecs, 2 * (size_t)cache->opt.page_max_bytes);
+        cache->threads_up = rc == 0;
+    }
+    return rc;
+}
+
+void zc_core_fini(struct zcache *cache)
+{
+    if (cache->threads_up) {
+        zc_threads_fini(&cache->threads);
+    }
+    zc_index_destroy(&cache->index);
+    if (cache->epoch != NULL) {
+        zc_epoch_destroy(&cache->epoch);
+    }
+    if (cache->codecs != NULL) {
+        zc_codecs_destroy(&cache->codecs);
+    }
+    zc_quota_refund(&cache->account, atomic_exchange(&cache->prepaid, 0));
+    ZC_DEBUG_ASSERT(zc_quota_charge(&cache->account) == 0);
+    for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
+        if (cache->pool[i] != NULL) {
+            zc_pool_destroy(&cache->pool[i]);
+        }
+    }
+    zc_cond_fini(&cache->bell.cond);
+    zc_lock_fini(&cache->bell.lock);
+    zc_cond_fini(&cache->progress.cond);
+    zc_lock_fini(&cache->progress.lock);
+    zc_lock_fini(&cache->admin);
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What one cache consists of, for the modules that work on it: memory and its accounting, epoch,
+ * codecs, index, threads, log, and the word "progress" that waiting threads listen to.
+ */
+#ifndef ZC_CORE_H
+#define ZC_CORE_H
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <zcache/zcache.h>
+
+#include "check.h"
+#include "codec.h"
+#include "entry.h"
+#include "epoch.h"
+#include "index.h"
+#include "lock.h"
+#include "plat.h"
+#include "pool.h"
+#include "quota.h"
+#include "stat.h"
+#include "thread.h"
+
+struct zc_tenants;
+struct zc_io;
+struct zc_shrinker;
+
+enum zc_cache_state { ZC_CACHE_OPEN = 0, ZC_CACHE_CLOSED = 1 };
+
+/** enum zc_mem_kind - what charged metadata is for; one gauge each. */
+enum zc_mem_kind { ZC_MEM_INDEX, ZC_MEM_TENANT, ZC_MEM_THREAD, ZC_MEM_IO, ZC_MEM_KINDS };
+
+struct zc_core_mem {
+    struct zc_mem mem; /* what modules are given; its ctx is this structure */
+    struct zcache *cache;
+    _Atomic uint64_t bytes;
+};
+
+/** struct zc_progress - "something was freed, completed or let go": what waiters wait for. */
+struct zc_progress {
+    struct zc_lock lock;
+    struct zc_cond cond;
+    uint64_t seq; /* under lock */
+    _Atomic uint32_t waiters;
+};
+
+/** enum zc_bell_reason - why the shrinker is woken. */
+enum zc_bell_reason {
+    ZC_BELL_PRESSURE = 1 << 0, /* the charge passed the background mark */
+    ZC_BELL_AHEAD = 1 << 1,    /* there are raw pages to compress ahead of need */
+    ZC_BELL_URGENT = 1 << 2,   /* somebody waits for room at the capacity */
+    ZC_BELL_DRAIN = 1 << 3,    /* a limit was lowered below its charge */
+    ZC_BELL_STOP = 1 << 4
+};
+
+/** struct zc_bell - wakes the shrinker; rings are coalesced. */
+struct zc_bell {
+    struct zc_lock lock;
+    struct zc_cond cond;
+    _Atomic uint32_t rung;     /* reasons not yet taken; set under lock */
+    _Atomic uint64_t quiet_ns; /* no pressure rings before: the last round found nothing to do */
+    _Atomic uint64_t fruitless; /* rounds that freed nothing although somebody waited */
+    _Atomic uint64_t wakes;
+    _Atomic uint64_t rounds;
+    _Atomic uint32_t sleeping;
+    _Atomic uint32_t urgent; /* threads waiting at the capacity */
+};
+
+#define ZC_LOG_EVENTS 32u
+
+struct zc_log_window {
+    _Atomic uint64_t start_ns;
+    _Atomic uint32_t n;
+};
+
+struct zcache {
+    uint32_t tag;
+    /* set once */
+    const volatile uint32_t *fork_guard; /* 0 in a fork()ed child */
+    struct zcache_options opt;
+    struct zc_topology topo;
+    struct zc_pool *pool[ZC_NODES_MAX];
+    struct zc_core_mem mem[ZC_MEM_KINDS];
+    uint64_t prepaid_max;
+    struct zc_epoch *epoch;
+    struct zc_codecs *codecs;
+    struct zc_index *index;
+    struct zc_threads threads;
+    struct zc_tenants *tenants;
+    struct zcache_tenant *root;
+    struct zc_io *io;
+    struct zc_shrinker *shrinker;
+    bool threads_up; /* threads is initialised */
+    /* atomic */
+    _Atomic int state;
+    _Atomic int closing;                    /* a close is under way */
+    _Atomic uint8_t codec[ZCACHE_TIERS];    /* instance that a tier encodes with now */
+    _Atomic uint64_t bad_completions;
+    _Atomic uint64_t entry_bytes;
+    _Atomic uint64_t meta_refused; /* bytes of the metadata refused last; 0 when made up for */
+    _Atomic uint64_t prepaid; /* charged for metadata, not used yet */
+    struct zc_account account; /* the root's */
+    struct zc_progress progress;
+    struct zc_bell bell;
+    struct zc_lock admin;
+    struct zc_log_window log_window[ZC_LOG_EVENTS];
+};
+
+/**
+ * zc_core_init() - memory, epoch, codecs, index and threads of @cache; opt and topo are set.
+ *
+ * Return: 0; -ENOMEM, -EAGAIN, -ENOTSUP, -EINVAL; zc_core_fini() accepts what was built by then.
+ */
+int zc_core_init(struct zcache *cache);
+void zc_core_fini(struct zcache *cache);
+
+/** zc_core_log() - a message through the user's callback, at most ten a second for one event. */
+void zc_core_log(struct zcache *cache, enum zcache_log_level level, const char *event,
+                 const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/** zc_core_mem() - charged metadata memory of a kind. */
+static inline const struct zc_mem *zc_core_mem(struct zcache *cache, enum zc_mem_kind kind)
+{
+    return &cache->mem[kind].mem;
+}
+
+/** zc_core_thread() - the calling thread's state; NULL without memory. */
+static inline struct zc_thread *zc_core_thread(struct zcache *cache)
+{
+    return zc_thread_get(&cache->threads);
+}
+
+/** zc_core_alloc() - page memory of @size bytes, on @node or the nearest that has some. */
+void *zc_core_alloc(struct zcache *cache, unsigned node, size_t size);
+
+/** zc_core_release() - free page memory at once and refund @account: no reader can see it. */
+void zc_core_release(struct zcache *cache, void *ptr, size_t size, struct zc_account *account);
+
+/** zc_core_retire_payload() - release a payload through the epoch; pinned frames at their unpin. */
+void zc_core_retire_payload(struct zc_thread *th, struct zc_payload *p, struct zc_account *account);
+
+/** zc_core_retire_word() - as above for what an entry pointed to; nothing for a same-filled page. */
+void zc_core_retire_word(struct zc_thread *th, uint64_t word, struct zc_account *account);
+
+/** zc_core_unref_entry() - let go of an entry; the last one retires it. */
+void zc_core_unref_entry(struct zcache *cache, struct zc_thread *th, struct zc_entry *e,
+                         struct zc_account *account);
+
+/** zc_core_unpin() - drop a pin on a frame. */
+void zc_core_unpin(struct zcache *cache, struct zc_frame *frame);
+
+/** zc_core_shard() - the shard of an entry. */
+static inline struct zc_shard *zc_core_shard(struct zcache *cache, const struct zc_entry *e,
+                                             uint64_t *hash_out)
+{
+    *hash_out = zc_index_hash(zc_entry_slot(e), e->key);
+    return zc_index_shard(cache->index, *hash_out);
+}
+
+/** zc_core_maintain() - free what this thread's limbo can; no lock, no section. */
+static inline void zc_core_maintain(struct zc_thread *th)
+{
+    if (zc_epoch_due(th->epoch)) {
+        zc_epoch_poll(th->epoch);
+    }
+}
+
+/** zc_bell_ring() - wake the shrinker; cheap if it was rung for that reason already. */
+void zc_bell_ring(struct zcache *cache, enum zc_bell_reason reason);
+
+/** zc_progress_signal() - wake the waiters, if any. */
+void zc_progress_signal(struct zcache *cache);
+
+/**
+ * Waiting: begin, look whether what is wanted has come true, wait, look again, ..., end.  A signal
+ * after the begin is not missed.
+ */
+uint64_t zc_progress_begin(struct zcache *cache);
+/** zc_progress_wait() - until a signal after @seq.  Return: false when @deadline_ns passed. */
+bool zc_progress_wait(struct zcache *cache, uint64_t *seq, uint64_t deadline_ns);
+void zc_progress_end(struct zcache *cache);
+
+#endif /* ZC_CORE_H */

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One cached page: its record (entry), its bytes (payload), and the words used for both.
+ *
+ * clean      the store has this version         dirty     it does not
+ * resident   LIVE or WRITING                    in flight WRITING: handed to the store
+ * isolated   taken off its list by a reclaimer  pinned    a caller holds its raw bytes
+ * demoted    moved to a denser tier
+ */
+#ifndef ZC_ENTRY_H
+#define ZC_ENTRY_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <zcache/types.h>
+
+#include "check.h"
+#include "list.h"
+#include "plat.h"
+#include "quota.h"
+
+/* ---- payload: one immutable stored version ------------------------------------------------- */
+
+/**
+ * struct zc_payload - head of the stored bytes, which follow it.
+ * @meta:     raw length - 1 (20 bits), stored length - 1 (20), codec instance (8), dictionary (16).
+ * @checksum: of the stored bytes.
+ * @version:  low bits of the entry's version at the time, for verification.
+ */
+struct zc_payload {
+    uint64_t meta;
+    uint32_t checksum;
+    uint32_t version;
+};
+
+/**
+ * struct zc_frame - a payload of codec instance 0: raw bytes, which can be pinned.
+ * @pins: number of pins, and ZC_FRAME_RETIRED once no reader can pin it any more.
+ */
+struct zc_frame {
+    struct zc_payload head;
+    _Atomic uint32_t pins;
+    uint32_t reserved;
+    struct zc_account *account; /* whose charge it is */
+};
+
+#define ZC_FRAME_RETIRED 0x80000000u
+
+static inline uint32_t zc_payload_raw_len(const struct zc_payload *p)
+{
+    return (uint32_t)(p->meta & 0xfffffu) + 1;
+}
+
+static inline uint32_t zc_payload_stored_len(const struct zc_payload *p)
+{
+    return (uint32_t)((p->meta >> 20) & 0xfffffu) + 1;
+}
+
+static inline uint8_t zc_payload_codec(const struct zc_payload *p)
+{
+    return (uint8_t)(p->meta >> 40);
+}
+
+static inline bool zc_payload_is_raw(const struct zc_payload *p)
+{
+    return zc_payload_codec(p) == 0;
+}
+
+static inline uint64_t zc_payload_meta(uint32_t raw_len, uint32_t stored_len, uint8_t codec)
+{
+    return (uint64_t)(raw_len - 1) | (uint64_t)(stored_len - 1) << 20 | (uint64_t)codec << 40;
+}
+
+static inline size_t zc_payload_head(uint8_t codec)
+{
+    return codec == 0 ? sizeof(struct zc_frame) : sizeof(struct zc_payload);
+}
+
+static inline void *zc_payload_data(const struct zc_payload *p)
+{
+    return (char *)(uintptr_t)p + zc_payload_head(zc_payload_codec(p));
+}
+
+static inline struct zc_frame *zc_payload_frame(struct zc_payload *p)
+{
+    ZC_DEBUG_ASSERT(zc_payload_is_raw(p));
+    return (struct zc_frame *)(void *)p;
+}
+
+/** zc_payload_size() - bytes asked from the pool. */
+static inline size_t zc_payload_size(const struct zc_payload *p)
+{
+    return zc_payload_head(zc_payload_codec(p)) + zc_payload_stored_len(p);
+}
+
+/* ---- payload word: what an entry points to ------------------------------------------------- */
+
+/*
+ * 0: nothing yet.  Bit 0 clear: a payload.  Bit 0 set: a same-filled page: length - 1 in bits 1 to 20, 43
+ * bits of a hash of entry.fill and the length above.  The hash is the page's checksum, and tells a
+ * reader that the word and the fill it read belong together.
+ */
+static inline bool zc_word_is_same(uint64_t word)
+{
+    return (word & 1) != 0;
+}
+
+/** zc_word_same() - the word of @len bytes that repeat @fill. */
+static inline uint64_t zc_word_same(uint32_t len, uint64_t fill)
+{
+    uint64_t h = (fill ^ (uint64_t)len << 40) * UINT64_C(0x9e3779b97f4a7c15);
+
+    h = (h ^ h >> 29) * UINT64_C(0xbf58476d1ce4e5b9); /* Stafford's mixer, variant 13 */
+    h = (h ^ h >> 32) * UINT64_C(0x94d049bb133111eb);
+    return 1 | (uint64_t)(len - 1) << 1 | (h & ~UINT64_C(0x1fffff));
+}
+
+static inline uint32_t zc_word_same_len(uint64_t word)
+{
+    return (uint32_t)((word >> 1) & 0xfffffu) + 1;
+}
+
+static inline struct zc_payload *zc_word_payload(uint64_t word)
+{
+    return (struct zc_payload *)(uintptr_t)word;
+}
+
+static inline uint64_t zc_word_of(const struct zc_payload *p)
+{
+    return (uint64_t)(uintptr_t)p;
+}
+
+/** struct zc_sizes - the three sizes of a page, always kept apart. */
+struct zc_sizes {
+    uint32_t raw;
+    uint32_t stored;
+    uint32_t allocated;
+    bool raw_form; /* bytes as the caller gave them, whatever the tier's list */
+};
+
+struct zc_sizes zc_word_sizes(uint64_t word);
+
+/* ---- entry --------------------------------------------------------------------------------- */
+
+enum zc_state { ZC_LOADING = 0, ZC_LIVE = 1, ZC_WRITING = 2, ZC_DEAD = 3 };
+
+/* entry.flags, written under the shard lock; bits 0 and 1 are the state. */
+enum zc_entry_flags {
+    ZC_F_STATE = 0x3,
+    ZC_F_DIRTY = 1 << 2,
+    ZC_F_PARITY = 1 << 3,         /* which flush a dirty page belongs to: tenant.h */
+    ZC_F_INCOMPRESSIBLE = 1 << 4, /* the caller said so */
+    ZC_F_NO_FAST = 1 << 5,        /* did not shrink by 1/8 */
+    ZC_F_NO_DENSE = 1 << 6,
+    ZC_F_WAITED = 1 << 7,  /* someone waits for it: do not start another write */
+    ZC_F_CORRUPT = 1 << 8, /* its payload is damaged: left alone */
+    ZC_F_REPARENTED = 1 << 9
+};
+
+/* entry.where, written under the list lock. */
+enum zc_entry_where {
+    ZC_W_TIER = 0x3,
+    ZC_W_LISTED = 1 << 2,   /* on the list of its tier */
+    ZC_W_ISOLATED = 1 << 3, /* with a reclaimer */
+    ZC_W_GONE = 1 << 4,     /* left the cache: never list it again */
+    ZC_W_SCAN = 1 << 5      /* came by a scan: goes to the oldest end of lists */
+};
+
+#define ZC_OWNER_SLOT 0xfffffu
+#define ZC_OWNER_NODE_SHIFT 20
+
+struct zc_entry {
+    /* written under the shard lock, read in sections */
+    _Atomic(struct zc_entry *) next;
+    _Atomic uint64_t payload; /* word; release: its bytes are complete */
+    _Atomic uint64_t fill;    /* of a same-filled page; result of a failed load */
+    /* set once */
+    struct zcache_key key;
+    uint32_t owner; /* tenant's slot, node */
+    /* under the shard lock */
+    uint32_t version;
+    uint64_t tag;
+    _Atomic uint16_t flags; /* may be peeked at */
+    /* written by hits, without a lock */
+    _Atomic uint8_t referenced;
+    /* under the list lock too */
+    _Atomic uint8_t where; /* may be peeked at */
+    /* atomic */
+    _Atomic uint32_t refs; /* index, reclaimer, batch, waiters */
+    /* under the list lock */
+    struct zc_list lru;
+};
+
+_Static_assert(sizeof(struct zc_entry) <= 80, "an entry's size counts a million times");
+
+static inline uint32_t zc_entry_slot(const struct zc_entry *e)
+{
+    return e->owner & ZC_OWNER_SLOT;
+}
+
+static inline unsigned zc_entry_node(const struct zc_entry *e)
+{
+    return e->owner >> ZC_OWNER_NODE_SHIFT;
+}
+
+static inline enum zc_state zc_entry_state(const struct zc_entry *e)
+{
+    return (enum zc_state)(atomic_load_explicit(&e->flags, memory_order_relaxed) & ZC_F_STATE);
+}
+
+static inline bool zc_entry_has(const struct zc_entry *e, unsigned flag)
+{
+    return (atomic_load_explicit(&e->flags, memory_order_relaxed) & flag) != 0;
+}
+
+static inline enum zcache_tier zc_entry_tier(const struct zc_entry *e)
+{
+    return (enum zcache_tier)(atomic_load_explicit(&e->where, memory_order_relaxed) & ZC_W_TIER);
+}
+
+static inline bool zc_entry_resident(const struct zc_entry *e)
+{
+    enum zc_state s = zc_entry_state(e);
+
+    return s == ZC_LIVE || s == ZC_WRITING;
+}
+
+/** zc_entry_init() - fill a fresh record: LOADING, one reference (the index's), no payload. */
+void zc_entry_init(struct zc_entry *e, uint32_t slot, unsigned node, struct zcache_key key);
+
+/** zc_entry_become() - change the state; under the shard lock; stops on an illegal transition. */
+void zc_entry_become(struct zc_entry *e, enum zc_state to);
+
+/* Under the shard lock. */
+void zc_entry_set(struct zc_entry *e, unsigned flags);
+void zc_entry_clear(struct zc_entry *e, unsigned flags);
+
+static inline void zc_entry_ref(struct zc_entry *e)
+{
+    atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
+}
+
+/** zc_entry_unref() - let go.  Return: true if that was the last one: retire the record. */
+static inline bool zc_entry_unref(struct zc_entry *e)
+{
+    uint32_t before = atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel);
+
+    ZC_ASSERT(before != 0);
+    return before == 1;
+}
+
+/** zc_word_pinned() - whether a caller holds the bytes that @word points to. */
+bool zc_word_pinned(uint64_t word);
+
+#endif /* ZC_ENTRY_H */

@@ -1,0 +1,510 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * get.c - hits and misses.
+ *
+ * A hit, in one epoch section: look up, load the payload word, decode into the caller's buffer, set
+ * the referenced mark if it is clear.  It takes no lock, counts no reference, allocates nothing, and on a page
+ * that is marked already it writes nothing that others read: the counters are the CPU's own.
+ *
+ * A page that is hit in a compressed form while it is marked, that is for the second time, is
+ * promoted after its bytes were delivered.
+ *
+ * A miss that may ask the store enters the tenant, so that a close waits for it, and loads.
+ */
+#include "get.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "load.h"
+#include "mathx.h"
+#include "reclaim.h"
+#include "tier.h"
+
+/* What a look-up found. */
+struct hit {
+    uint64_t word; /* 0: nothing */
+    size_t len;
+    enum zcache_latency_kind kind;
+    bool promote;
+};
+
+/* ---- the hit ------------------------------------------------------------------------------- */
+
+static enum zcache_latency_kind form_of(const struct zcache *cache, uint64_t word)
+{
+    uint8_t codec;
+
+    if (zc_word_is_same(word)) {
+        return ZCACHE_LATENCY_GET_RAW;
+    }
+    codec = zc_payload_codec(zc_word_payload(word));
+    if (codec == ZC_CODEC_NONE) {
+        return ZCACHE_LATENCY_GET_RAW;
+    }
+    return codec == atomic_load_explicit(&cache->codec[ZCACHE_TIER_DENSE], memory_order_relaxed)
+               ? ZCACHE_LATENCY_GET_DENSE
+               : ZCACHE_LATENCY_GET_FAST;
+}
+
+static void count_hit(struct zcache_tenant *t, const struct hit *h)
+{
+    static const enum zc_counter counter[] = {
+        [ZCACHE_LATENCY_GET_RAW] = ZC_C_get_hits_raw,
+        [ZCACHE_LATENCY_GET_FAST] = ZC_C_get_hits_fast,
+        [ZCACHE_LATENCY_GET_DENSE] = ZC_C_get_hits_dense,
+    };
+
+    zc_stat_add(t->stat, zc_word_is_same(h->word) ? ZC_C_get_hits_same : counter[h->kind], 1);
+}
+
+/* Marks a page as used.  Whether it is to be promoted. */
+static bool touch(struct zc_entry *e, enum zcache_latency_kind kind, unsigned flags)
+{
+    if ((flags & (ZCACHE_PEEK | ZCACHE_SCAN)) != 0) {
+        return false;
+    }
+    if (atomic_load_explicit(&e->referenced, memory_order_relaxed) == 0) {
+        atomic_store_explicit(&e->referenced, 1, memory_order_relaxed);
+        return false;
+    }
+    return kind != ZCACHE_LATENCY_GET_RAW;
+}
+
+/* In a section.  0; ZCACHE_MISS; -ENOBUFS; -EBADMSG; -ENOMEM; -EAGAIN (same-filled pages). */
+static int hit(const struct zc_where *w, struct zcache_key key, void *buf, size_t cap,
+               unsigned flags, struct hit *h)
+{
+    struct zc_entry *e = zc_index_find(w->cache->index, w->hash, w->tenant->slot, key);
+    int rc = 0;
+
+    h->word = e == NULL ? 0 : atomic_load_explicit(&e->payload, memory_order_acquire);
+    if (h->word == 0) {
+        return ZCACHE_MISS;
+    }
+    h->len = zc_word_is_same(h->word) ? zc_word_same_len(h->word)
+                                      : zc_payload_raw_len(zc_word_payload(h->word));
+    h->kind = form_of(w->cache, h->word);
+    h->promote = false;
+    if (buf == NULL) {
+        return 0;
+    }
+    if (h->len > cap) {
+        return -ENOBUFS;
+    }
+    rc = zc_page_decode(w->cache, w->thread, e, h->word, buf);
+    if (ZC_LIKELY(rc == 0)) {
+        h->promote = touch(e, h->kind, flags);
+    } else if (rc == -EAGAIN && !zc_page_same_intact(w, e)) {
+        rc = -EBADMSG;
+    }
+    return rc;
+}
+
+/* There was no memory for this thread's context: whether room could be made for it. */
+static bool may_retry(const struct zc_where *w, unsigned flags)
+{
+    uint64_t deadline = zc_plat_deadline_ns(w->cache->opt.max_stall_ms);
+
+    return (flags & (ZCACHE_NOWAIT | ZCACHE_NOIO)) == 0 &&
+           zc_reclaim_metadata(w->cache, w->thread, deadline);
+}
+
+/* One look at the cache, promotion included.  0; ZCACHE_MISS; errors of hit; -ESHUTDOWN. */
+static int look(const struct zc_where *w, struct zcache_key key, void *buf, size_t cap,
+                size_t *len_out, unsigned flags, struct hit *h)
+{
+    struct zc_epoch_record *epoch = w->thread->epoch;
+    int rc;
+
+    do {
+        zc_epoch_enter(epoch);
+        rc = zc_tenant_usable(w->tenant) ? hit(w, key, buf, cap, flags, h) : -ESHUTDOWN;
+        zc_epoch_exit(epoch);
+    } while (ZC_UNLIKELY(rc == -EAGAIN || (rc == -ENOMEM && may_retry(w, flags))));
+    if (rc != 0) {
+        return rc;
+    }
+    count_hit(w->tenant, h);
+    if (len_out != NULL) {
+        *len_out = h->len;
+    }
+    if (ZC_UNLIKELY(h->promote)) {
+        /* No room, or it changed meanwhile: it stays as it is. */
+        (void)zc_tier_promote(w, key, h->word, false);
+    }
+    return 0;
+}
+
+/* ---- the miss ------------------------------------------------------------------------------ */
+
+static int load_and_look(const struct zc_where *w, struct zcache_page *page, unsigned flags)
+{
+    uint64_t deadline = zc_plat_deadline_ns(w->cache->opt.max_stall_ms);
+
+    do {
+        struct hit h;
+        int rc;
+
+        zc_load_pages(w->tenant, w->thread, &page, 1, flags, deadline);
+        if (page->status != ZC_LOAD_AGAIN) {
+            if (page->status == 0) {
+                zc_stat_add(w->tenant->stat, ZC_C_get_loads, 1);
+            }
+            return page->status;
+        }
+        rc = look(w, page->key, page->buf, page->cap, &page->len, flags, &h);
+        if (rc != ZCACHE_MISS) {
+            return rc;
+        }
+    } while (zc_plat_now_ns() < deadline);
+    return -ETIMEDOUT;
+}
+
+static int load(const struct zc_where *w, struct zcache_key key, void *buf, size_t cap,
+                size_t *len_out, unsigned flags)
+{
+    struct zcache_page page = {.key = key, .buf = buf, .cap = cap};
+    int rc = zc_tenant_enter(w->tenant);
+
+    if (rc != 0) {
+        return rc;
+    }
+    rc = load_and_look(w, &page, flags);
+    zc_tenant_leave(w->tenant);
+    if (rc == 0 && len_out != NULL) {
+        *len_out = page.len;
+    }
+    return rc;
+}
+
+static void count_failure(struct zcache_tenant *t, int rc, enum zc_counter miss,
+                          enum zc_counter error)
+{
+    if (rc == ZCACHE_MISS) {
+        zc_stat_add(t->stat, miss, 1);
+    } else if (rc < 0 && rc != -ESHUTDOWN) {
+        zc_stat_add(t->stat, error, 1);
+    }
+}
+
+static void sample_get(struct zcache_tenant *t, enum zcache_latency_kind kind, uint64_t start)
+{
+    struct zc_hist *hist = zc_tenant_hist(t, kind);
+
+    if (hist != NULL) {
+        zc_hist_add(hist, zc_plat_now_ns() - start);
+    }
+}
+
+int zc_get(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key, void *buf,
+           size_t cap, size_t *len_out, unsigned flags)
+{
+    struct zc_where w = zc_page_where(t, th, key);
+    uint64_t start = zc_thread_sample(th, t->cache->opt.latency_sample);
+    struct hit h;
+    int rc = look(&w, key, buf, cap, len_out, flags, &h);
+
+    if (ZC_LIKELY(rc == 0)) {
+        if (ZC_UNLIKELY(start != 0)) {
+            sample_get(t, h.kind, start);
+        }
+        return 0;
+    }
+    if (rc == ZCACHE_MISS && zc_load_possible(t, flags)) {
+        rc = load(&w, key, buf, cap, len_out, flags);
+    }
+    if (rc == -EBADMSG) {
+        zc_page_report_corrupt(t, key);
+    }
+    count_failure(t, rc, ZC_C_get_misses, ZC_C_get_errors);
+    return rc;
+}
+
+/* ---- many ---------------------------------------------------------------------------------- */
+
+#define MANY 256u
+
+static int compare_keys(const void *a, const void *b)
+{
+    const struct zcache_page *x = *(struct zcache_page *const *)a;
+    const struct zcache_page *y = *(struct zcache_page *const *)b;
+
+    if (x->key.object != y->key.object) {
+        return x->key.object < y->key.object ? -1 : 1;
+    }
+    return x->key.page < y->key.page ? -1 : x->key.page > y->key.page;
+}
+
+/* In the order of the keys, as the store is promised; a key that comes twice is loaded once. */
+static void load_misses(struct zcache_tenant *t, struct zc_thread *th, struct zcache_page **missing,
+                        size_t n, unsigned flags)
+{
+    int rc = n > 0 && zc_load_possible(t, flags) ? zc_tenant_enter(t) : -ENOENT;
+
+    if (rc == 0) {
+        qsort(missing, n, sizeof(missing[0]), compare_keys);
+        zc_load_pages(t, th, missing, n, flags, zc_plat_deadline_ns(t->cache->opt.max_stall_ms));
+        zc_tenant_leave(t);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (rc == 0 && missing[i]->status == ZC_LOAD_AGAIN) {
+            missing[i]->status = zc_get(t, th, missing[i]->key, missing[i]->buf, missing[i]->cap,
+                                        &missing[i]->len, flags);
+            continue;
+        }
+        if (rc == 0 && missing[i]->status == 0) {
+            zc_stat_add(t->stat, ZC_C_get_loads, 1);
+        }
+        count_failure(t, missing[i]->status, ZC_C_get_misses, ZC_C_get_errors);
+    }
+}
+
+int zc_get_many(struct zcache_tenant *t, struct zc_thread *th, struct zcache_page *pages, size_t n,
+                unsigned flags)
+{
+    struct zcache_page *missing[MANY];
+    int first_error = 0;
+    size_t n_missing = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct zc_where w = zc_page_where(t, th, pages[i].key);
+        struct hit h;
+
+        pages[i].status =
+            look(&w, pages[i].key, pages[i].buf, pages[i].cap, &pages[i].len, flags, &h);
+        if (pages[i].status == ZCACHE_MISS) {
+            missing[n_missing++] = &pages[i];
+        } else if (pages[i].status < 0) {
+            if (pages[i].status == -EBADMSG) {
+                zc_page_report_corrupt(t, pages[i].key);
+            }
+            count_failure(t, pages[i].status, ZC_C_get_misses, ZC_C_get_errors);
+        }
+        if (n_missing == MANY || i + 1 == n) {
+            load_misses(t, th, missing, n_missing, flags);
+            n_missing = 0;
+        }
+    }
+    for (size_t i = 0; i < n && first_error == 0; i++) {
+        first_error = pages[i].status < 0 ? pages[i].status : 0;
+    }
+    return first_error;
+}
+
+/* ---- take ---------------------------------------------------------------------------------- */
+
+/* Unlinks the page if it is still what was delivered.  0, ZCACHE_UNWRITTEN; -EAGAIN; waits: errors. */
+static int unlink_taken(const struct zc_where *w, struct zcache_key key, const struct hit *h,
+                        uint32_t version, unsigned flags, uint64_t deadline_ns)
+{
+    struct zc_entry *e;
+    int rc = -EAGAIN;
+
+    zc_epoch_stock(w->thread->epoch, 4);
+    zc_lock_acquire(&w->shard->lock);
+    e = zc_shard_find_locked(w->shard, w->hash, w->tenant->slot, key);
+    if (e != NULL && zc_entry_state(e) == ZC_WRITING) {
+        rc = zc_page_wait_locked(w, e, (flags & ZCACHE_NOWAIT) != 0, deadline_ns);
+        rc = rc == 0 ? -EAGAIN : rc;
+    } else if (e != NULL && zc_entry_state(e) == ZC_LIVE && e->version == version &&
+               atomic_load_explicit(&e->payload, memory_order_relaxed) == h->word) {
+        bool dirty = zc_entry_has(e, ZC_F_DIRTY);
+
+        zc_page_unlink_locked(w, e);
+        zc_stat_add(w->tenant->stat, ZC_C_takes, 1);
+        zc_stat_add(w->tenant->stat, ZC_C_takes_unwritten, dirty ? 1 : 0);
+        rc = dirty ? ZCACHE_UNWRITTEN : 0;
+    }
+    zc_lock_release(&w->shard->lock);
+    return rc;
+}
+
+/* The version that the word belongs to; read under the lock, before decoding. */
+static int note_version(const struct zc_where *w, struct zcache_key key, uint32_t *version)
+{
+    struct zc_entry *e;
+    int rc = ZCACHE_MISS;
+
+    zc_lock_acquire(&w->shard->lock);
+    e = zc_shard_find_locked(w->shard, w->hash, w->tenant->slot, key);
+    if (e != NULL && zc_entry_resident(e)) {
+        *version = e->version;
+        rc = 0;
+    }
+    zc_lock_release(&w->shard->lock);
+    return rc;
+}
+
+static int take_once(const struct zc_where *w, struct zcache_key key, void *buf, size_t cap,
+                     size_t *len_out, unsigned flags, uint64_t deadline_ns)
+{
+    uint32_t version;
+    struct hit h;
+    int rc = note_version(w, key, &version);
+
+    if (rc != 0) {
+        return rc;
+    }
+    zc_epoch_enter(w->thread->epoch);
+    rc = hit(w, key, buf, cap, flags | ZCACHE_PEEK, &h);
+    zc_epoch_exit(w->thread->epoch);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = unlink_taken(w, key, &h, version, flags, deadline_ns);
+    if (rc >= 0) {
+        count_hit(w->tenant, &h);
+        if (len_out != NULL) {
+            *len_out = h.len;
+        }
+    }
+    return rc;
+}
+
+int zc_take(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key, void *buf,
+            size_t cap, size_t *len_out, unsigned flags)
+{
+    struct zc_where w = zc_page_where(t, th, key);
+    uint64_t deadline = zc_plat_deadline_ns(t->cache->opt.max_stall_ms);
+    int rc;
+
+    do {
+        rc = take_once(&w, key, buf, cap, len_out, flags, deadline);
+        if (rc == ZCACHE_MISS && zc_load_possible(t, flags)) {
+            struct zcache_page page = {.key = key};
+            struct zcache_page *pages = &page;
+
+            zc_load_pages(t, th, &pages, 1, flags | ZC_LOAD_KEEP, deadline);
+            rc = page.status == ZC_LOAD_AGAIN || page.status == 0 ? -EAGAIN : page.status;
+        }
+    } while (rc == -EAGAIN && zc_plat_now_ns() < deadline);
+    rc = rc == -EAGAIN ? -ETIMEDOUT : rc;
+    if (rc == -EBADMSG) {
+        zc_page_report_corrupt(t, key);
+    }
+    count_failure(t, rc, ZC_C_get_misses, ZC_C_get_errors);
+    zc_core_maintain(th);
+    return rc;
+}
+
+/* ---- pin ----------------------------------------------------------------------------------- */
+
+/* In a section.  0 and a filled pin; ZCACHE_MISS; -EAGAIN: @word_out is not raw and must become so. */
+static int try_pin(const struct zc_where *w, struct zcache_key key, unsigned flags,
+                   struct zcache_pin *pin_out, uint64_t *word_out, size_t *bytes_out)
+{
+    struct zc_entry *e = zc_index_find(w->cache->index, w->hash, w->tenant->slot, key);
+    uint64_t word = e == NULL ? 0 : atomic_load_explicit(&e->payload, memory_order_acquire);
+    struct zc_frame *frame;
+
+    if (word == 0) {
+        return ZCACHE_MISS;
+    }
+    if (zc_word_is_same(word) || !zc_payload_is_raw(zc_word_payload(word))) {
+        *word_out = word;
+        *bytes_out = zc_page_bytes(zc_word_sizes(word).raw, ZC_CODEC_NONE);
+        return -EAGAIN;
+    }
+    /* Unlinked meanwhile or not: the section keeps it until our pin is counted. */
+    frame = zc_payload_frame(zc_word_payload(word));
+    atomic_fetch_add_explicit(&frame->pins, 1, memory_order_relaxed);
+    *pin_out = (struct zcache_pin){.data = zc_payload_data(&frame->head),
+                                   .len = zc_payload_raw_len(&frame->head),
+                                   .frame = frame,
+                                   .cache = w->cache};
+    (void)touch(e, ZCACHE_LATENCY_GET_RAW, flags);
+    return 0;
+}
+
+static int look_pin(const struct zc_where *w, struct zcache_key key, unsigned flags,
+                    struct zcache_pin *pin_out, uint64_t *word_out, size_t *bytes_out)
+{
+    int rc;
+
+    zc_epoch_enter(w->thread->epoch);
+    rc = zc_tenant_usable(w->tenant) ? try_pin(w, key, flags, pin_out, word_out, bytes_out)
+                                     : -ESHUTDOWN;
+    zc_epoch_exit(w->thread->epoch);
+    return rc;
+}
+
+static int make_raw(const struct zc_where *w, struct zcache_key key, uint64_t word, size_t bytes,
+                    unsigned flags, uint64_t deadline_ns)
+{
+    struct zc_account *account = w->tenant->account;
+    int rc = zc_reclaim_reserve(w->tenant, w->thread, bytes, flags, deadline_ns);
+
+    if (rc != 0) {
+        return rc;
+    }
+    rc = zc_tier_promote(w, key, word, true);
+    if (rc != 0) {
+        zc_quota_refund(account, bytes);
+        zc_progress_signal(w->cache);
+    }
+    return rc;
+}
+
+/* Until the page is raw and pinned; the tenant is entered. */
+static int pin_slow(const struct zc_where *w, struct zcache_key key, unsigned flags,
+                    struct zcache_pin *pin_out, bool *loaded)
+{
+    uint64_t deadline = zc_plat_deadline_ns(w->cache->opt.max_stall_ms);
+    uint64_t word;
+    size_t bytes;
+    int rc;
+
+    do {
+        rc = look_pin(w, key, flags, pin_out, &word, &bytes);
+        if (rc == -EAGAIN) {
+            rc = make_raw(w, key, word, bytes, flags, deadline);
+            rc = rc == 0 ? -EAGAIN : rc;
+        } else if (rc == ZCACHE_MISS && zc_load_possible(w->tenant, flags)) {
+            struct zcache_page page = {.key = key};
+            struct zcache_page *pages = &page;
+
+            zc_load_pages(w->tenant, w->thread, &pages, 1, flags | ZC_LOAD_KEEP, deadline);
+            rc = page.status == ZC_LOAD_AGAIN || page.status == 0 ? -EAGAIN : page.status;
+            *loaded = true;
+        }
+    } while (rc == -EAGAIN && zc_plat_now_ns() < deadline);
+    return rc == -EAGAIN ? -ETIMEDOUT : rc;
+}
+
+int zc_pin(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key, unsigned flags,
+           struct zcache_pin *pin_out)
+{
+    struct zc_where w = zc_page_where(t, th, key);
+    bool loaded = false;
+    uint64_t word;
+    size_t bytes;
+    int rc = look_pin(&w, key, flags, pin_out, &word, &bytes);
+
+    if (rc == -EAGAIN || (rc == ZCACHE_MISS && zc_load_possible(t, flags))) {
+        rc = zc_tenant_enter(t);
+        if (rc == 0) {
+            rc = pin_slow(&w, key, flags, pin_out, &loaded);
+            zc_tenant_leave(t);
+        }
+    }
+    if (rc == 0) {
+        zc_stat_add(t->stat, loaded ? ZC_C_pin_loads : ZC_C_pin_hits, 1);
+        return 0;
+    }
+    if (rc == -EBADMSG) {
+        zc_page_report_corrupt(t, key);
+    }
+    count_failure(t, rc, ZC_C_pin_misses, ZC_C_pin_errors);
+    return rc;
+}
+
+void zc_unpin(struct zcache_pin *pin)
+{
+    struct zc_frame *frame = pin->frame;
+    struct zcache *cache = pin->cache;
+
+    zc_stat_add(zc_tenant_of_account(cache, frame->account)->stat, ZC_C_unpins, 1);
+    *pin = (struct zcache_pin){0};
+    zc_core_unpin(cache, frame);
+}

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * page.c - the steps in the life of one page.
+ *
+ * Every change of an entry goes through here, so that its state, its list, the gauges and the charge
+ * change together:
+ *
+ *     charge     entry and payload are reserved before, refunded when freed (core.c)
+ *     gauges     sizes in lru.sum, counts in the tenant's n_* members
+ *     list       an entry is listed or isolated from its first publish to its unlink
+ *
+ * Locks: the shard lock is the caller's; the list lock is taken below it by lru.c.
+ *
+ * Order of publication: bytes, then fill, then the payload word (release).  A reader acquires the word.
+ */
+#include "page.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "batch.h"
+
+struct zc_where zc_page_where(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key)
+{
+    uint64_t hash = zc_index_hash(t->slot, key);
+
+    return (struct zc_where){.cache = t->cache,
+                             .tenant = t,
+                             .thread = th,
+                             .shard = zc_index_shard(t->cache->index, hash),
+                             .hash = hash};
+}
+
+struct zc_where zc_page_where_entry(struct zcache *cache, struct zc_thread *th,
+                                    const struct zc_entry *e)
+{
+    return zc_page_where(zc_tenant_of(cache, e), th, e->key);
+}
+
+/* ---- records and payloads ------------------------------------------------------------------ */
+
+struct zc_entry *zc_page_new_entry(struct zcache *cache, struct zcache_tenant *t, unsigned node,
+                                   struct zcache_key key)
+{
+    struct zc_entry *e = zc_core_alloc(cache, node, sizeof(*e));
+
+    if (e != NULL) {
+        zc_entry_init(e, t->slot, node, key);
+        atomic_fetch_add_explicit(&cache->entry_bytes, zc_pool_round(sizeof(*e)),
+                                  memory_order_relaxed);
+    }
+    return e;
+}
+
+void zc_page_free_entry(struct zcache *cache, struct zc_entry *e)
+{
+    if (e != NULL) {
+        atomic_fetch_sub_explicit(&cache->entry_bytes, zc_pool_round(sizeof(*e)),
+                                  memory_order_relaxed);
+        zc_pool_free(e, sizeof(*e));
+    }
+}
+
+size_t zc_page_bytes(uint32_t stored_len, uint8_t codec)
+{
+    return zc_pool_round(zc_payload_head(codec) + stored_len);
+}
+
+struct zc_payload *zc_page_new_payload(struct zcache *cache, unsigned node,
+                                       struct zc_account *account, uint32_t raw_len,
+                                       uint32_t stored_len, uint8_t codec)
+{
+    struct zc_payload *p = zc_core_alloc(cache, node, zc_payload_head(codec) + stored_len);
+
+    if (p == NULL) {
+        return NULL;
+    }
+    p->meta = zc_payload_meta(raw_len, stored_len, codec);
+    p->version = 0;
+    if (codec == ZC_CODEC_NONE) {
+        struct zc_frame *frame = zc_payload_frame(p);
+
+        atomic_store_explicit(&frame->pins, 0, memory_order_relaxed);
+        frame->account = account;
+    }
+    return p;
+}
+
+void zc_page_free_payload(struct zc_payload *p)
+{
+    if (p != NULL) {
+        zc_pool_free(p, zc_payload_size(p));
+    }
+}
+
+void zc_page_seal(struct zc_payload *p)
+{
+    p->checksum = zc_checksum(zc_payload_data(p), zc_payload_stored_len(p));
+}
+
+/* ---- dirty and clean ----------------------------------------------------------------------- */
+
+static _Atomic uint64_t *dirty_count(struct zcache_tenant *t, const struct zc_entry *e)
+{
+    return &t->n_dirty[zc_entry_has(e, ZC_F_PARITY) ? 1 : 0];
+}
+
+void zc_page_clean_locked(const struct zc_where *w, struct zc_entry *e)
+{
+    if (zc_entry_has(e, ZC_F_DIRTY)) {
+        atomic_fetch_sub(dirty_count(w->tenant, e), 1);
+        zc_entry_clear(e, ZC_F_DIRTY | ZC_F_PARITY);
+    }
+    e->tag = 0;
+}
+
+/* A page that becomes dirty, or dirty anew, belongs to the flush that starts next. */
+void zc_page_dirty_locked(const struct zc_where *w, struct zc_entry *e)
+{
+    uint32_t parity = atomic_load(&w->tenant->parity) & 1;
+
+    if (zc_entry_has(e, ZC_F_DIRTY)) {
+        atomic_fetch_sub(dirty_count(w->tenant, e), 1);
+    }
+    zc_entry_clear(e, ZC_F_PARITY);
+    zc_entry_set(e, parity != 0 ? ZC_F_DIRTY | ZC_F_PARITY : ZC_F_DIRTY);
+    atomic_fetch_add(&w->tenant->n_dirty[parity], 1);
+}
+
+/* ---- gauges that depend on the form -------------------------------------------------------- */
+
+static bool counts_incompressible(const struct zc_entry *e)
+{
+    return zc_entry_has(e, ZC_F_INCOMPRESSIBLE | ZC_F_NO_FAST | ZC_F_NO_DENSE);
+}
+
+static void kind_add(struct zcache_tenant *t, const struct zc_entry *e, uint64_t word)
+{
+    if (zc_word_is_same(word)) {
+        atomic_fetch_add_explicit(&t->n_same, 1, memory_order_relaxed);
+    }
+    if (counts_incompressible(e)) {
+        atomic_fetch_add_explicit(&t->n_incompressible, 1, memory_order_relaxed);
+    }
+}
+
+static void kind_sub(struct zcache_tenant *t, const struct zc_entry *e, uint64_t word)
+{
+    if (zc_word_is_same(word)) {
+        atomic_fetch_sub_explicit(&t->n_same, 1, memory_order_relaxed);
+    }
+    if (counts_incompressible(e)) {
+        atomic_fetch_sub_explicit(&t->n_incompressible, 1, memory_order_relaxed);
+    }
+}
+
+static void set_word(struct zc_entry *e, uint64_t word, uint64_t fill)
+{
+    if (zc_word_is_same(word)) {
+        atomic_store_explicit(&e->fill, fill, memory_order_relaxed);
+    } else {
+        zc_word_payload(word)->version = e->version;
+    }
+    atomic_store_explicit(&e->payload, word, memory_order_release);
+}
+
+/* ---- steps --------------------------------------------------------------------------------- */
+
+void zc_page_insert_locked(const struct zc_where *w, struct zc_entry *e)
+{
+    zc_shard_insert_locked(w->cache->index, w->shard, w->hash, e);
+    atomic_fetch_add_explicit(&w->tenant->n_pages, 1, memory_order_relaxed);
+}
+
+void zc_page_publish_locked(const struct zc_where *w, struct zc_entry *e,
+                            const struct zc_version *v)
+{
+    uint64_t old = atomic_load_explicit(&e->payload, memory_order_relaxed);
+    struct zc_lru *lru = &w->tenant->lru[zc_entry_node(e)];
+    bool first = zc_entry_state(e) == ZC_LOADING;
+
+    if (!first) {
+        kind_sub(w->tenant, e, old);
+    }
+    e->version++;
+    zc_entry_clear(e, ZC_F_INCOMPRESSIBLE | ZC_F_NO_FAST | ZC_F_NO_DENSE | ZC_F_CORRUPT);
+    zc_entry_set(e, v->flags & ZC_F_INCOMPRESSIBLE);
+    set_word(e, v->word, v->fill);
+    if ((v->flags & ZC_F_DIRTY) != 0) {
+        zc_page_dirty_locked(w, e);
+    } else {
+        zc_page_clean_locked(w, e);
+    }
+    e->tag = v->tag;
+    kind_add(w->tenant, e, v->word);
+    if (first) {
+        zc_entry_become(e, ZC_LIVE);
+        zc_lru_insert(lru, e, v->tier, zc_word_sizes(v->word), v->scan);
+        zc_page_wake_locked(w, e);
+    } else {
+        zc_lru_replace(lru, e, v->tier, zc_word_sizes(old), zc_word_sizes(v->word), v->scan);
+        zc_core_retire_word(w->thread, old, w->tenant->account);
+    }
+}
+
+void zc_page_reform_locked(const struct zc_where *w, struct zc_entry *e, uint64_t word,
+                           uint64_t fill, enum zcache_tier tier, unsigned flags)
+{
+    uint64_t old = atomic_load_explicit(&e->payload, memory_order_relaxed);
+    struct zc_lru *lru = &w->tenant->lru[zc_entry_node(e)];
+
+    ZC_ASSERT(zc_entry_resident(e));
+    kind_sub(w->tenant, e, old);
+    zc_entry_set(e, flags);
+    if (word != old) {
+        set_word(e, word, fill);
+    }
+    kind_add(w->tenant, e, word);
+    zc_lru_retier(lru, e, tier, zc_word_sizes(old), zc_word_sizes(word));
+    if (word != old) {
+        zc_core_retire_word(w->thread, old, w->tenant->account);
+    }
+}
+
+/* Everything but the payload. */
+static void leave_locked(const struct zc_where *w, struct zc_entry *e)
+{
+    uint64_t word = atomic_load_explicit(&e->payload, memory_order_relaxed);
+
+    zc_shard_remove_locked(w->shard, w->hash, e);
+    atomic_fetch_sub_explicit(&w->tenant->n_pages, 1, memory_order_relaxed);
+    if (zc_entry_resident(e)) {
+        zc_page_clean_locked(w, e);
+        kind_sub(w->tenant, e, word);
+        zc_lru_remove(&w->tenant->lru[zc_entry_node(e)], e, zc_word_sizes(word));
+    }
+    zc_entry_become(e, ZC_DEAD);
+    zc_page_wake_locked(w, e);
+    zc_core_unref_entry(w->cache, w->thread, e, w->tenant->account);
+}
+
+void zc_page_unlink_locked(const struct zc_where *w, struct zc_entry *e)
+{
+    uint64_t word = atomic_load_explicit(&e->payload, memory_order_relaxed);
+
+    leave_locked(w, e); /* first: what is retired must not be findable any more */
+    zc_core_retire_word(w->thread, word, w->tenant->account);
+}
+
+void zc_page_release_locked(const struct zc_where *w, struct zc_entry *e)
+{
+    leave_locked(w, e);
+}
+
+void zc_page_adopt_locked(const struct zc_where *w, struct zc_entry *e, const struct zc_version *v)
+{
+    struct zc_lru *lru = &w->tenant->lru[zc_entry_node(e)];
+
+    zc_page_insert_locked(w, e);
+    e->version++;
+    zc_entry_set(e, v->flags & ~(unsigned)ZC_F_DIRTY);
+    set_word(e, v->word, v->fill);
+    if ((v->flags & ZC_F_DIRTY) != 0) {
+        zc_page_dirty_locked(w, e);
+    }
+    e->tag = v->tag;
+    kind_add(w->tenant, e, v->word);
+    zc_entry_become(e, ZC_LIVE);
+    zc_lru_insert_oldest(lru, e, v->tier, zc_word_sizes(v->word));
+}
+
+/* ---- waiting ------------------------------------------------------------------------------- */
+
+void zc_page_wake_locked(const struct zc_where *w, struct zc_entry *e)
+{
+    if (zc_entry_has(e, ZC_F_WAITED)) {
+        zc_cond_broadcast(&w->shard->cond);
+    }
+}
+
+int zc_page_wait_locked(const struct zc_where *w, struct zc_entry *e, bool nowait,
+                        uint64_t deadline_ns)
+{
+    enum zc_state state = zc_entry_state(e);
+    uint64_t start = zc_plat_now_ns();
+    bool in_time = true;
+
+    ZC_ASSERT(state == ZC_WRITING || state == ZC_LOADING);
+    if (zc_batch_own(w->thread, zc_entry_slot(e), e->key)) {
+        return -EDEADLK;
+    }
+    if (nowait) {
+        return -EBUSY;
+    }
+    zc_entry_ref(e);
+    while (zc_entry_state(e) == state && in_time) {
+        zc_entry_set(e, ZC_F_WAITED); /* keeps write-back from starting the next one before us */
+        in_time = zc_cond_wait(&w->shard->cond, &w->shard->lock, deadline_ns);
+    }
+    in_time = zc_entry_state(e) != state;
+    zc_entry_clear(e, ZC_F_WAITED); /* whoever waits still sets it again */
+    zc_stat_add(w->tenant->stat, ZC_C_stalls, 1);
+    zc_stat_add(w->tenant->stat, ZC_C_stall_ns, zc_plat_now_ns() - start);
+    zc_core_unref_entry(w->cache, w->thread, e, w->tenant->account);
+    return in_time ? 0 : -ETIMEDOUT;
+}
+
+/* ---- decoding ------------------------------------------------------------------------------ */
+
+static int decode_same(struct zc_entry *e, uint64_t word, void *buf)
+{
+    uint64_t fill = atomic_load_explicit(&e->fill, memory_order_relaxed);
+    uint32_t len = zc_word_same_len(word);
+
+    if (ZC_UNLIKELY(zc_word_same(len, fill) != word)) {
+        return -EAGAIN; /* a newer version is just being published, or the record is damaged */
+    }
+    zc_same_fill(buf, len, fill);
+    return 0;
+}
+
+int zc_page_decode(struct zcache *cache, struct zc_thread *th, struct zc_entry *e, uint64_t word,
+                   void *buf)
+{
+    const struct zc_payload *p;
+    const void *data;
+    uint32_t stored;
+
+    if (zc_word_is_same(word)) {
+        return decode_same(e, word, buf);
+    }
+    p = zc_word_payload(word);
+    data = zc_payload_data(p);
+    stored = zc_payload_stored_len(p);
+    if (zc_payload_is_raw(p)) {
+        /* The copy is checked, not the source: it is in the CPU's cache by then. */
+        (void)memcpy(buf, data, stored);
+        return ZC_LIKELY(zc_checksum(buf, stored) == p->checksum) ? 0 : -EBADMSG;
+    }
+    if (ZC_UNLIKELY(zc_checksum(data, stored) != p->checksum)) {
+        return -EBADMSG;
+    }
+    return zc_codec_decode(cache->codecs, &th->codecs, zc_payload_codec(p), buf,
+                           zc_payload_raw_len(p), data, stored);
+}
+
+bool zc_page_same_intact(const struct zc_where *w, struct zc_entry *e)
+{
+    uint64_t word;
+    bool intact;
+
+    zc_lock_acquire(&w->shard->lock);
+    word = atomic_load_explicit(&e->payload, memory_order_relaxed);
+    intact = !zc_word_is_same(word) ||
+             zc_word_same(zc_word_same_len(word),
+                          atomic_load_explicit(&e->fill, memory_order_relaxed)) == word;
+    zc_lock_release(&w->shard->lock);
+    return intact;
+}
+
+void zc_page_report_corrupt(struct zcache_tenant *t, struct zcache_key key)
+{
+    zc_stat_add(t->stat, ZC_C_corrupt, 1);
+    zc_core_log(t->cache, ZCACHE_LOG_ERROR, "page.corrupt",
+                "tenant %s, object %llu, page %llu: the stored bytes are damaged", t->name,
+                (unsigned long long)key.object, (unsigned long long)key.page);
+}
+
+void zc_page_putback(struct zcache *cache, struct zc_thread *th, struct zc_entry *e, bool newest)
+{
+    struct zcache_tenant *t = zc_tenant_of(cache, e);
+
+    zc_epoch_stock(th->epoch, 2);
+    zc_lru_putback(&t->lru[zc_entry_node(e)], e, newest);
+    zc_core_unref_entry(cache, th, e, t->account);
+    zc_progress_signal(cache);
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The system: page size, CPUs, NUMA nodes, clock, memory.  plat.c is the only file that knows which
+ * system it runs on.
+ */
+#ifndef ZC_PLAT_H
+#define ZC_PLAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ZC_NODES_MAX  16
+#define ZC_CPUS_MAX   1024
+#define ZC_CACHE_LINE 64
+
+/**
+ * struct zc_mem - where a lower module gets memory that its owner accounts for.
+ * @alloc: zeroed memory of @size bytes, aligned to 64; NULL if refused.
+ * @free:  give it back with the same size.
+ */
+struct zc_mem {
+    void *(*alloc)(void *ctx, size_t size);
+    void (*free)(void *ctx, void *ptr, size_t size);
+    void *ctx;
+};
+
+/**
+ * struct zc_topology - NUMA nodes, renumbered 0 to n_nodes - 1, those with memory only.
+ * @n_cpus:    CPUs configured, at most ZC_CPUS_MAX.
+ * @n_nodes:   nodes with memory, at least 1, at most ZC_NODES_MAX.
+ * @sys_node:  the system's number of each of our nodes.
+ * @cpu_node:  our node of each CPU: its own, or the nearest with memory.
+ * @order:     for each node all nodes, nearest first, itself leading.
+ */
+struct zc_topology {
+    unsigned n_cpus;
+    unsigned n_nodes;
+    int sys_node[ZC_NODES_MAX];
+    uint8_t cpu_node[ZC_CPUS_MAX];
+    uint8_t order[ZC_NODES_MAX][ZC_NODES_MAX];
+};
+
+/** zc_plat_topology() - read the topology through libnuma; one node where there is none. */
+void zc_plat_topology(struct zc_topology *out);
+
+/** zc_plat_cpu() - the CPU this thread runs on now, below ZC_CPUS_MAX; costs a few ns. */
+unsigned zc_plat_cpu(void);
+
+/** zc_plat_page_size() - the system's page size in bytes. */
+size_t zc_plat_page_size(void);
+
+/** zc_plat_now_ns() - monotonic clock. */
+uint64_t zc_plat_now_ns(void);
+
+/** zc_plat_deadline_ns() - now + @ms, saturating. */
+uint64_t zc_plat_deadline_ns(uint64_t ms);
+
+/**
+ * zc_plat_map() - anonymous zeroed memory, nothing committed yet.
+ * @size:     bytes, a multiple of the page size.
+ * @align:    power of two, at least the page size.
+ * @sys_node: system NUMA node to prefer (it falls back to the nearest), or -1.
+ *
+ * Return: the memory; NULL.
+ */
+void *zc_plat_map(size_t size, size_t align, int sys_node);
+
+/** zc_plat_unmap() - give a mapping, or whole pages of one, back. */
+void zc_plat_unmap(void *ptr, size_t size);
+
+/** zc_plat_bind() - prefer @sys_node for a mapping's pages; -1 does nothing. Errors are ignored. */
+void zc_plat_bind(void *ptr, size_t size, int sys_node);
+
+/** zc_plat_discard() - drop the content of whole pages; they read as zero and take no memory. */
+void zc_plat_discard(void *ptr, size_t size);
+
+/**
+ * zc_plat_fork_guard_create() - a word that is 1 in this process and reads 0 in every fork()ed child.
+ *
+ * Return: 0 and the word in @out; -ENOMEM.
+ */
+int zc_plat_fork_guard_create(const volatile uint32_t **out);
+void zc_plat_fork_guard_destroy(const volatile uint32_t **guard);
+
+/**
+ * zc_plat_thread_setup() - first call of a background thread.
+ * @name: shown by debuggers and top, cut after 15 characters.
+ *
+ * Blocks all signals but those that the thread's own faults raise: the application's are not ours.
+ */
+void zc_plat_thread_setup(const char *name);
+
+#endif /* ZC_PLAT_H */

@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The pool: which slab serves an allocation, and what becomes of empty ones.
+ *
+ *      size --> class (pool_class.h)         its slabs by fullness (pool_slab.h)
+ *                 | lock                       +------+------+
+ *                 | spare: an empty slab       | slab | slab | ...      lie in
+ *                 |                            +------+------+
+ *               chunks (pool_chunk.h)        | head | run | run | free | run |   2 MiB each
+ *                 | chunk lock
+ *               source (pool_source.c)
+ *
+ * Allocation
+ *   1. Class of the size; above 128 KiB a run of pages of its own ("direct").
+ *   2. The fullest slab that has room.
+ *   3. None: the class's spare; else a new slab in the chunk whose longest free run is the shortest
+ *      that will do.
+ *   4. No such chunk: a new one from the source.
+ * Release
+ *   5. Chunk by address, slab by page, class by slab.
+ *   6. A slab that got empty goes back to its chunk, and its pages to the system.  Except that a
+ *      class in use keeps one as its spare, so that an object that comes and goes does not cost a
+ *      system call and page faults each time.  A class with more frees in a row than a slab has
+ *      objects is shrinking: it keeps none.  All spares together are at most 1 MiB.
+ *   7. A chunk without slabs goes back to the source; one stays.
+ *
+ * Locks: one per class (rank pool) for its slabs, one (rank leaf) for the heads of all chunks.
+ * They are never held together, and neither is held during a system call.  Between class and chunk
+ * a slab belongs to the thread that moves it.
+ *
+ * Invariants, checked by zc_pool_verify(): a slab is in the group of its fill; a page is marked
+ * free exactly if no slab has it; a chunk is in the bin of its longest free run; resident bytes are
+ * the heads and the pages of all slabs, from a slab's creation until its pages are dropped.
+ *
+ * Measured (gcc 12 -O2, Xeon at 2.6 GHz, 200,000 objects of 64 to 4,096 bytes, evenly spread)
+ *      alloc and free of one object    15 ns; 32 ns once the process has a second thread
+ *      rounding to classes             1.04 % of the bytes asked for
+ *      resident / allocated            1.013 filled; 1.045 each object replaced ten times; 3.97
+ *                                      after freeing 75 % at random; 1.026 filled again
+ *
+ * The 3.97 is what a pool cannot mend, since it must not move objects: of slabs with n objects
+ * 0.75^n get empty.  Whoever can move them does it with what there is: allocation takes the fullest
+ * slab.
+ *
+ * Not done
+ *   - Caches of free objects per thread: there is little time to win, and they hold memory that no
+ *     count shows.
+ *   - Chunks ordered by free pages, first fit: finding a run means to look into chunk after chunk
+ *     that has the pages, but not in one piece.
+ *   - Spares without a bound: up to 19 MiB, with all classes.
+ */
+#include "pool.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+
+#include "check.h"
+#include "lock.h"
+#include "mathx.h"
+#include "plat.h"
+#include "poison.h"
+#include "pool_chunk.h"
+#include "pool_class.h"
+#include "pool_impl.h"
+#include "pool_slab.h"
+
+#define SPARE_MAX ((size_t)1 << 20)
+
+static void gauge_add(_Atomic uint64_t *gauge, uint64_t n)
+{
+    atomic_fetch_add_explicit(gauge, n, memory_order_relaxed);
+}
+
+static void gauge_sub(_Atomic uint64_t *gauge, uint64_t n)
+{
+    atomic_fetch_sub_explicit(gauge, n, memory_order_relaxed);
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+/* Chunks and slabs. */
+
+static struct zc_chunk *chunk_create(struct zc_pool *pool)
+{
+    struct zc_chunk *chunk = zc_pool_source_get(pool->source, ZC_POOL_CHUNK);
+
+    if (chunk == NULL) {
+        return NULL;
+    }
+    gauge_add(&pool->mapped, ZC_POOL_CHUNK);
+    gauge_add(&pool->resident, ZC_CHUNK_HEAD_BYTES);
+    zc_chunk_init(chunk, pool, pool->node);
+    ZC_POISON((char *)chunk + ZC_CHUNK_HEAD_BYTES, ZC_POOL_CHUNK - ZC_CHUNK_HEAD_BYTES);
+    return chunk;
+}
+
+static void chunk_destroy(struct zc_pool *pool, struct zc_chunk *chunk)
+{
+    chunk->tag = 0;
+    ZC_UNPOISON(chunk, ZC_POOL_CHUNK);
+    zc_pool_source_put(pool->source, chunk, ZC_POOL_CHUNK);
+    gauge_sub(&pool->mapped, ZC_POOL_CHUNK);
+    gauge_sub(&pool->resident, ZC_CHUNK_HEAD_BYTES);
+}
+
+/* Until move_end() a slab is in no class's books, or gauges are behind. */
+static void move_begin(struct zc_pool *pool)
+{
+    atomic_fetch_add(&pool->moves_begun, 1);
+}
+
+static void move_end(struct zc_pool *pool)
+{
+    atomic_fetch_add(&pool->moves_done, 1);
+}
+
+static struct zc_slab *slab_create(struct zc_pool *pool, unsigned n_pages, unsigned class_id)
+{
+    struct zc_chunk *chunk;
+    struct zc_slab *slab;
+
+    zc_lock_acquire(&pool->chunk_lock);
+    chunk = zc_chunk_bins_find(&pool->bins, n_pages); /* 3. */
+    if (chunk != NULL) {
+        zc_chunk_bins_remove(&pool->bins, chunk);
+        pool->n_empty -= zc_chunk_is_empty(chunk) ? 1 : 0;
+    } else {
+        zc_lock_release(&pool->chunk_lock);
+        chunk = chunk_create(pool); /* 4. ours alone until it is in a bin */
+        if (chunk == NULL) {
+            return NULL;
+        }
+        zc_lock_acquire(&pool->chunk_lock);
+    }
+    slab = zc_chunk_take(chunk, n_pages, class_id);
+    zc_chunk_bins_add(&pool->bins, chunk);
+    gauge_add(&pool->resident, zc_slab_bytes(slab));
+    zc_lock_release(&pool->chunk_lock);
+    return slab;
+}
+
+/* End a slab without live objects; it is on no list. */
+static void slab_destroy(struct zc_pool *pool, struct zc_slab *slab)
+{
+    struct zc_chunk *chunk = zc_chunk_around(slab);
+    bool surplus = false;
+
+    zc_plat_discard(zc_slab_start(slab), zc_slab_bytes(slab)); /* while the pages are still ours */
+
+    zc_lock_acquire(&pool->chunk_lock);
+    gauge_sub(&pool->resident, zc_slab_bytes(slab));
+    zc_chunk_bins_remove(&pool->bins, chunk);
+    zc_chunk_give(chunk, slab);
+    if (zc_chunk_is_empty(chunk) && pool->n_empty > 0) {
+        surplus = true; /* 7. */
+    } else {
+        pool->n_empty += zc_chunk_is_empty(chunk) ? 1 : 0;
+        zc_chunk_bins_add(&pool->bins, chunk);
+    }
+    zc_lock_release(&pool->chunk_lock);
+
+    if (surplus) {
+        chunk_destroy(pool, chunk);
+    }
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+/* Objects of a class. */
+
+/* The lock makes this a plain addition; only readers of the gauge need it atomic. */
+static void class_count_locked(struct zc_pool_class *c, uint64_t change) ZC_REQUIRES(c->lock)
+{
+    atomic_store_explicit(&c->live, zc_pool_gauge(&c->live) + change, memory_order_relaxed);
+}
+
+/* 6. Make an empty slab the class's spare, if it has none and the pool not enough of them. */
+static bool spare_keep_locked(struct zc_pool *pool, struct zc_pool_class *c, struct zc_slab *slab)
+    ZC_REQUIRES(c->lock)
+{
+    const size_t bytes = zc_slab_bytes(slab);
+    bool kept = false;
+
+    move_begin(pool);
+    if (c->spare == NULL) {
+        kept = atomic_fetch_add_explicit(&pool->spare_bytes, bytes, memory_order_relaxed) + bytes <=
+               SPARE_MAX;
+        if (kept) {
+            c->spare = slab;
+        } else {
+            gauge_sub(&pool->spare_bytes, bytes);
+        }
+    }
+    move_end(pool);
+    return kept;
+}
+
+static struct zc_slab *spare_take_locked(struct zc_pool *pool, struct zc_pool_class *c)
+    ZC_REQUIRES(c->lock)
+{
+    struct zc_slab *slab = c->spare;
+
+    if (slab != NULL) {
+        move_begin(pool);
+        c->spare = NULL;
+        gauge_sub(&pool->spare_bytes, zc_slab_bytes(slab));
+        move_end(pool);
+    }
+    return slab;
+}
+
+/*
+ * A slab for a class without room: its spare, or a new one, for which the lock is dropped.  Others
+ * may do the same meanwhile.  The caller takes an object from its own all the same, because a slab
+ * that is never used would never get empty.
+ */
+static struct zc_slab *class_grow_locked(struct zc_pool *pool, struct zc_pool_class *c)
+    ZC_REQUIRES(c->lock)
+{
+    struct zc_slab *slab = spare_take_locked(pool, c);
+
+    zc_lock_assert_held(&c->lock);
+    if (slab != NULL) {
+        zc_slabs_add(&c->slabs, slab);
+        return slab;
+    }
+    zc_lock_release(&c->lock);
+    move_begin(pool);
+    slab = slab_create(pool, c->slabs.slab_pages, (unsigned)(c - pool->size_class));
+    zc_lock_acquire(&c->lock);
+    if (slab != NULL) {
+        zc_slabs_add(&c->slabs, slab);
+    } else {
+        slab = zc_slabs_fullest(&c->slabs); /* others may have freed something */
+    }
+    move_end(pool);
+    return slab;
+}
+
+static void *class_alloc(struct zc_pool *pool, struct zc_pool_class *c, size_t size)
+{
+    struct zc_slab *slab;
+    void *object = NULL;
+
+    zc_lock_acquire(&c->lock);
+    slab = zc_slabs_fullest(&c->slabs); /* 2. */
+    if (slab == NULL) {
+        slab = class_grow_locked(pool, c);
+    }
+    if (slab != NULL) {
+        object = zc_slabs_pop(&c->slabs, slab, size);
+        class_count_locked(c, 1);
+        c->frees = 0;
+    }
+    zc_lock_release(&c->lock);
+    return object;
+}
+
+/* Collect in @doomed what a class has too much, now that a slab is empty. */
+static void class_shrink_locked(struct zc_pool *pool,
+                                struct zc_pool_class *c,
+                                struct zc_slab *slab,
+                                struct zc_list *doomed) ZC_REQUIRES(c->lock)
+{
+    const bool in_use = c->frees <= c->slabs.capacity;
+
+    zc_lock_assert_held(&c->lock);
+    move_begin(pool);
+    zc_slabs_remove(&c->slabs, slab);
+    if (in_use && spare_keep_locked(pool, c, slab)) {
+        move_end(pool);
+        return;
+    }
+    zc_list_push_back(doomed, &slab->link); /* its move ends when it is destroyed */
+    slab = in_use ? NULL : spare_take_locked(pool, c);
+    if (slab != NULL) {
+        move_begin(pool);
+        zc_list_push_back(doomed, &slab->link);
+    }
+}
+
+static void class_free(struct zc_pool *pool,
+                       struct zc_pool_class *c,
+                       struct zc_slab *slab,
+                       void *ptr)
+{
+    struct zc_list doomed;
+
+    zc_list_init(&doomed);
+    zc_lock_acquire(&c->lock);
+    zc_slabs_push(&c->slabs, slab, ptr);
+    class_count_locked(c, UINT64_MAX);
+    c->frees++;
+    if (slab->used == 0) {
+        class_shrink_locked(pool, c, slab, &doomed);
+    }
+    zc_lock_release(&c->lock);
+
+    while (!zc_list_empty(&doomed)) {
+        slab = ZC_CONTAINER_OF(doomed.next, struct zc_slab, link);
+        zc_list_del(&slab->link);
+        slab_destroy(pool, slab);
+        move_end(pool);
+    }
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+/* Direct objects. */
+
+static void *direct_alloc(struct zc_pool *pool, size_t size)
+{
+    struct zc_slab *slab;
+    void *object = NULL;
+
+    move_begin(pool);
+    slab = slab_create(pool, zc_class_pages(size), ZC_CLASS_DIRECT);
+    if (slab != NULL) {
+        gauge_add(&pool->direct_bytes, zc_slab_bytes(slab));
+        object = zc_slab_start(slab);
+        ZC_UNPOISON(object, size);
+    }
+    move_end(pool);
+    return object;
+}
+
+static void direct_free(struct zc_pool *pool, struct zc_slab *slab)
+{
+    move_begin(pool);
+    gauge_sub(&pool->direct_bytes, zc_slab_bytes(slab));
+    ZC_POISON(zc_slab_start(slab), zc_slab_bytes(slab));
+    slab_destroy(pool, slab);
+    move_end(pool);
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+/* The interface. */
+
+#ifdef ZCACHE_TEST_HOOKS
+void zc_pool_fail_after(struct zc_pool *pool, uint64_t n)
+{
+    atomic_store_explicit(&pool->fail_in, n, memory_order_relaxed);
+}
+
+static bool must_fail(struct zc_pool *pool)
+{
+    uint64_t n = zc_pool_gauge(&pool->fail_in);
+
+    while (n > 0 && !atomic_compare_exchange_weak_explicit(
+                        &pool->fail_in, &n, n - 1, memory_order_relaxed, memory_order_relaxed)) {
+    }
+    return n == 1;
+}
+#else
+static bool must_fail(struct zc_pool *pool)
+{
+    (void)pool;
+    return false;
+}
+#endif
+
+size_t zc_pool_round(size_t size)
+{
+    unsigned id;
+
+    ZC_ASSERT(size > 0 && size <= ZC_POOL_MAX);
+    id = zc_class_of(size);
+    return id == ZC_CLASS_DIRECT ? zc_class_pages(size) * ZC_POOL_PAGE : zc_class_bytes(id);
+}
+
+void *zc_pool_alloc(struct zc_pool *pool, size_t size)
+{
+    unsigned id;
+
+    ZC_ASSERT(size > 0 && size <= ZC_POOL_MAX);
+    if (must_fail(pool)) {
+        return NULL;
+    }
+    id = zc_class_of(size); /* 1. */
+    return id == ZC_CLASS_DIRECT ? direct_alloc(pool, size)
+                                 : class_alloc(pool, &pool->size_class[id], size);
+}
+
+void zc_pool_free(void *ptr, size_t size)
+{
+    struct zc_chunk *chunk = zc_chunk_of(ptr); /* 5. */
+    struct zc_slab *slab = zc_chunk_slab(chunk, ptr);
+    struct zc_pool *pool = chunk->pool;
+
+    (void)size;
+    ZC_DEBUG_ASSERT(slab->class_id == zc_class_of(size));
+    if (slab->class_id == ZC_CLASS_DIRECT) {
+        ZC_DEBUG_ASSERT(ptr == zc_slab_start(slab) && slab->n_pages == zc_class_pages(size));
+        direct_free(pool, slab);
+    } else {
+        class_free(pool, &pool->size_class[slab->class_id], slab, ptr);
+    }
+}
+
+unsigned zc_pool_node(const void *ptr)
+{
+    return zc_chunk_of(ptr)->node;
+}
+
+void zc_pool_usage(const struct zc_pool *pool, struct zc_pool_usage *out)
+{
+    out->allocated = zc_pool_gauge(&pool->direct_bytes);
+    for (unsigned i = 0; i < ZC_CLASS_COUNT; i++) {
+        const struct zc_pool_class *c = &pool->size_class[i];
+
+        out->allocated += zc_pool_gauge(&c->live) * c->slabs.object_bytes;
+    }
+    out->resident = zc_pool_gauge(&pool->resident);
+    out->mapped = zc_pool_gauge(&pool->mapped);
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+/* Creation and destruction. */
+
+static size_t pool_bytes(void)
+{
+    return zc_align_up(sizeof(struct zc_pool), ZC_POOL_PAGE);
+}
+
+int zc_pool_create(unsigned node, int sys_node, struct zc_pool **out)
+{
+    struct zc_pool *pool;
+    int rc;
+
+    if (zc_plat_page_size() != ZC_POOL_PAGE) {
+        return -ENOTSUP; /* larger ones could not be given back */
+    }
+    pool = zc_plat_map(pool_bytes(), ZC_POOL_PAGE, sys_node);
+    if (pool == NULL) {
+        return -ENOMEM;
+    }
+    rc = zc_pool_source_create(sys_node, &pool->source);
+    if (rc != 0) {
+        zc_plat_unmap(pool, pool_bytes());
+        return rc;
+    }
+    pool->node = node;
+    zc_lock_init(&pool->chunk_lock, ZC_RANK_leaf);
+    zc_chunk_bins_init(&pool->bins);
+    for (unsigned i = 0; i < ZC_CLASS_COUNT; i++) {
+        zc_lock_init(&pool->size_class[i].lock, ZC_RANK_pool);
+        zc_slabs_init(&pool->size_class[i].slabs, i);
+    }
+    pool->tag = ZC_TAG_POOL;
+    *out = pool;
+    return 0;
+}
+
+void zc_pool_destroy(struct zc_pool **pool_ptr)
+{
+    struct zc_pool *pool = *pool_ptr;
+    struct zc_chunk *empty;
+
+    *pool_ptr = NULL;
+    if (pool == NULL) {
+        return;
+    }
+    ZC_ASSERT(pool->tag == ZC_TAG_POOL);
+    pool->tag = 0;
+    for (unsigned i = 0; i < ZC_CLASS_COUNT; i++) {
+        if (pool->size_class[i].spare != NULL) {
+            slab_destroy(pool, pool->size_class[i].spare);
+        }
+        zc_lock_fini(&pool->size_class[i].lock);
+    }
+    empty = zc_chunk_bins_find(&pool->bins, ZC_CHUNK_RUN_MAX);
+    if (empty != NULL) {
+        chunk_destroy(pool, empty);
+    }
+    ZC_ASSERT(zc_pool_gauge(&pool->mapped) == 0); /* else an object was not freed */
+    zc_lock_fini(&pool->chunk_lock);
+    zc_pool_source_destroy(&pool->source);
+    zc_plat_unmap(pool, pool_bytes());
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The slabs of one size class and the objects in them.  The data structure only: pool.c holds the
+ * locks and decides.
+ *
+ *      group 7  (fullest)   slab - slab               a slab:
+ *      ...                                            | live | free | live | free | never touched |
+ *      group 1              slab - slab - slab                  |             ^
+ *      group 0  (emptiest)  slab                      free -----|-------------+
+ *      group 8  (full)      slab - slab - slab                  +--> NULL
+ *
+ * Groups are eighths of a slab's capacity, so a slab changes its list at every eighth object only.
+ * Objects that were given back are linked through themselves.  What was never handed out is not
+ * touched, so that its pages stay uncommitted.
+ *
+ * In AddressSanitizer builds everything but the live bytes of live objects is poisoned.  In debug
+ * builds a free object carries a guard that depends on its address: an object that is freed twice
+ * has it already, and one that was written to after its release has it no more.
+ */
+#ifndef ZC_POOL_SLAB_H
+#define ZC_POOL_SLAB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "check.h"
+#include "list.h"
+#include "mathx.h"
+#include "poison.h"
+#include "pool_chunk.h"
+#include "pool_class.h"
+
+#define ZC_SLAB_GROUPS 8u
+#define ZC_SLAB_FULL   ZC_SLAB_GROUPS
+#define ZC_SLAB_SHIFT  20 /* fixed point of group_scale */
+
+struct zc_free_object {
+    struct zc_free_object *next;
+    uint64_t guard;
+};
+
+/** struct zc_slabs - the slabs of a class that have live objects. */
+struct zc_slabs {
+    uint32_t object_bytes; /* set once */
+    uint32_t capacity;     /* set once: objects of a slab */
+    uint32_t slab_pages;   /* set once */
+    uint32_t group_scale;  /* set once: groups / capacity, in fixed point */
+    uint32_t groups;       /* bit set where a group has slabs, the full ones left out */
+    struct zc_list group[ZC_SLAB_GROUPS + 1];
+};
+
+static inline void zc_slabs_init(struct zc_slabs *slabs, unsigned class_id)
+{
+    slabs->object_bytes = (uint32_t)zc_class_bytes(class_id);
+    slabs->slab_pages = zc_class_slab_pages(slabs->object_bytes);
+    slabs->capacity = (uint32_t)(slabs->slab_pages * ZC_POOL_PAGE / slabs->object_bytes);
+    slabs->group_scale =
+        ((ZC_SLAB_GROUPS << ZC_SLAB_SHIFT) + slabs->capacity - 1) / slabs->capacity;
+    slabs->groups = 0;
+    for (unsigned g = 0; g <= ZC_SLAB_GROUPS; g++) {
+        zc_list_init(&slabs->group[g]);
+    }
+}
+
+/** zc_slabs_group() - the group of a slab with @used live objects. */
+static inline unsigned zc_slabs_group(const struct zc_slabs *slabs, uint32_t used)
+{
+    if (used == slabs->capacity) {
+        return ZC_SLAB_FULL;
+    }
+    return (unsigned)((uint64_t)used * slabs->group_scale >> ZC_SLAB_SHIFT);
+}
+
+static inline void zc_slabs_add(struct zc_slabs *slabs, struct zc_slab *slab)
+{
+    slab->group = (uint16_t)zc_slabs_group(slabs, slab->used);
+    zc_list_push_front(&slabs->group[slab->group], &slab->link);
+    if (slab->group != ZC_SLAB_FULL) {
+        slabs->groups |= 1u << slab->group;
+    }
+}
+
+static inline void zc_slabs_remove(struct zc_slabs *slabs, struct zc_slab *slab)
+{
+    zc_list_del(&slab->link);
+    if (zc_list_empty(&slabs->group[slab->group])) {
+        slabs->groups &= ~(1u << slab->group);
+    }
+}
+
+/** zc_slabs_fullest() - the fullest slab that has room, NULL if none has. */
+static inline struct zc_slab *zc_slabs_fullest(const struct zc_slabs *slabs)
+{
+    if (slabs->groups == 0) {
+        return NULL;
+    }
+    return ZC_CONTAINER_OF(slabs->group[zc_log2_floor(slabs->groups)].next, struct zc_slab, link);
+}
+
+/* After a change of the live objects: to the right group. */
+static inline void zc_slabs_regroup(struct zc_slabs *slabs, struct zc_slab *slab)
+{
+    if (zc_slabs_group(slabs, slab->used) != slab->group) {
+        zc_slabs_remove(slabs, slab);
+        zc_slabs_add(slabs, slab);
+    }
+}
+
+static inline uint64_t zc_free_object_guard(const void *object)
+{
+    return (uint64_t)(uintptr_t)object * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+/* Whether an object is free: the guard says it may be, the list says it is. */
+static inline ZC_MAY_READ_POISON bool zc_slab_has_free(const struct zc_slab *slab, const void *ptr)
+{
+    const struct zc_free_object *object = ptr;
+    const struct zc_free_object *f = slab->free;
+
+    if (object->guard != zc_free_object_guard(object)) {
+        return false;
+    }
+    while (f != NULL && f != object) {
+        f = f->next;
+    }
+    return f != NULL;
+}
+
+/** zc_slabs_pop() - @size bytes from a slab that has room. */
+static inline void *zc_slabs_pop(struct zc_slabs *slabs, struct zc_slab *slab, size_t size)
+{
+    struct zc_free_object *object = slab->free;
+
+    if (object == NULL) {
+        object = (void *)(zc_slab_start(slab) + (size_t)slab->touched * slabs->object_bytes);
+        slab->touched++;
+    } else {
+        ZC_UNPOISON(object, sizeof(*object));
+        ZC_DEBUG_ASSERT(object->guard == zc_free_object_guard(object)); /* not written to */
+        slab->free = object->next;
+        ZC_POISON(object, sizeof(*object));
+    }
+    ZC_UNPOISON(object, size);
+    slab->used++;
+    zc_slabs_regroup(slabs, slab);
+    return object;
+}
+
+/** zc_slabs_push() - an object back to its slab. */
+static inline void zc_slabs_push(struct zc_slabs *slabs, struct zc_slab *slab, void *ptr)
+{
+    struct zc_free_object *object = ptr;
+
+    ZC_DEBUG_ASSERT((size_t)((char *)ptr - zc_slab_start(slab)) % slabs->object_bytes == 0);
+    ZC_DEBUG_ASSERT(!zc_slab_has_free(slab, ptr)); /* freed once only */
+    ZC_UNPOISON(ptr, sizeof(*object));
+    object->next = slab->free;
+#ifdef ZCACHE_DEBUG
+    object->guard = zc_free_object_guard(object);
+#endif
+    slab->free = object;
+    ZC_POISON(ptr, slabs->object_bytes);
+    slab->used--;
+    zc_slabs_regroup(slabs, slab);
+}
+
+#endif /* ZC_POOL_SLAB_H */

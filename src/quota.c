@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * quota.c - byte accounts in a tree: reserve, refund, move.
+ *
+ *     root    charge 90 of 100      a reserve of 4 under "b" adds 4 to b, then to a, then to the
+ *      `- a   charge 60 of  64      root; if the root is full, it takes the 4 off a and b again
+ *          `- b   20 of  32
+ *
+ * Locks: none.  Each level is a compare-and-swap that never stores a sum above the limit, so the
+ * bound holds at every instant, not only at rest.
+ *
+ * Invariants: charge <= limit, unless the limit was lowered below it; a parent's charge is at least
+ * the sum of its children's.  A reserve that fails half-way leaves its part on the lower levels for
+ * a moment: they look fuller than they are, never emptier.
+ *
+ * Not taken: fetch_add and roll back when the sum is too high, as it passes the limit for a moment;
+ * one lock for the tree, as every put would meet there.
+ */
+#include "quota.h"
+
+#include "check.h"
+#include "mathx.h"
+
+#define SLACK_SHARE 128u
+#define SLACK_MAX (UINT64_C(256) << 10)
+
+void zc_quota_init(struct zc_account *account, struct zc_account *parent, uint64_t limit)
+{
+    account->parent = parent;
+    atomic_store_explicit(&account->charge, 0, memory_order_relaxed);
+    atomic_store_explicit(&account->limit, limit, memory_order_relaxed);
+    atomic_store_explicit(&account->peak, 0, memory_order_relaxed);
+}
+
+uint64_t zc_quota_slack(uint64_t limit)
+{
+    return ZC_MIN(limit / SLACK_SHARE, SLACK_MAX);
+}
+
+static uint64_t ceiling(const struct zc_account *account, enum zc_quota_who who)
+{
+    uint64_t limit = zc_quota_limit(account);
+
+    return who == ZC_QUOTA_PUT ? limit - zc_quota_slack(limit) : limit;
+}
+
+static void raise_peak(struct zc_account *account, uint64_t charge)
+{
+    uint64_t peak = atomic_load_explicit(&account->peak, memory_order_relaxed);
+
+    while (charge > peak) {
+        if (atomic_compare_exchange_weak_explicit(&account->peak, &peak, charge,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
+            return;
+        }
+    }
+}
+
+static bool reserve_level(struct zc_account *account, uint64_t bytes, enum zc_quota_who who)
+{
+    uint64_t charge = zc_quota_charge(account);
+    uint64_t top = ceiling(account, who);
+
+    do {
+        if (bytes > top || charge > top - bytes) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&account->charge, &charge, charge + bytes,
+                                                    memory_order_seq_cst, memory_order_relaxed));
+    raise_peak(account, charge + bytes);
+    return true;
+}
+
+static void refund_level(struct zc_account *account, uint64_t bytes)
+{
+    uint64_t before = atomic_fetch_sub_explicit(&account->charge, bytes, memory_order_seq_cst);
+
+    ZC_ASSERT(before >= bytes);
+}
+
+struct zc_account *zc_quota_reserve(struct zc_account *account, uint64_t bytes,
+                                    enum zc_quota_who who)
+{
+    struct zc_account *level;
+    struct zc_account *undo;
+
+    for (level = account; level != NULL; level = level->parent) {
+        if (!reserve_level(level, bytes, who)) {
+            break;
+        }
+    }
+    if (level != NULL) {
+        for (undo = account; undo != level; undo = undo->parent) {
+            refund_level(undo, bytes);
+        }
+    }
+    return level;
+}
+
+void zc_quota_refund(struct zc_account *account, uint64_t bytes)
+{
+    if (bytes == 0) {
+        return;
+    }
+    for (; account != NULL; account = account->parent) {
+        refund_level(account, bytes);
+    }
+}
+
+void zc_quota_move(struct zc_account *child, uint64_t bytes)
+{
+    ZC_ASSERT(child->parent != NULL);
+    refund_level(child, bytes);
+}
+
+bool zc_quota_fits(const struct zc_account *account, uint64_t bytes, enum zc_quota_who who)
+{
+    for (; account != NULL; account = account->parent) {
+        uint64_t top = ceiling(account, who);
+
+        if (bytes > top || zc_quota_charge(account) > top - bytes) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,629 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * reclaim.c - picks candidates and gets bytes back.
+ *
+ * One step on one (tenant, node):
+ *
+ *     raw   > raw_percent of the tenant's bytes     demote its oldest raw pages
+ *     fast  > fast_percent                          demote its oldest fast pages
+ *     else                                          evict from the oldest end of dense, fast, raw
+ *
+ * where evicting a dirty page means writing it first.  A step isolates a batch, works on it without
+ * locks, and gives back what stays.
+ *
+ * Two passes.  The first gives referenced pages a second chance; if it frees nothing, the second takes them
+ * too, so that memory that can be reclaimed is never refused.  Each pass looks at each page once per list:
+ * the budgets come from the lists' lengths at its start and only fall.
+ *
+ * A synchronous shrink (a tenant's limit was hit) goes on until the reservation fits, nothing is left that
+ * could be freed, or the caller's patience ends.  "Nothing is left" is decided by accounting: when
+ * the charge is explained by the pages that were seen, nothing is on its way back.
+ *
+ * Locks: none held while a page is worked on; see tier.c, writeback.c and page.c.
+ */
+#include "reclaim.h"
+
+#include <errno.h>
+
+#include "mathx.h"
+#include "tier.h"
+
+#define BATCH 32u
+#define AHEAD_BYTES (UINT64_C(128) << 10) /* a synchronous shrink frees this much more than asked */
+#define RETRY_MS 5u
+
+struct zc_reclaim zc_reclaim_begin(struct zcache *cache, struct zc_thread *th,
+                                   struct zcache_tenant *owner, unsigned mode,
+                                   uint64_t deadline_ns)
+{
+    if (zc_batch_in_callback(th)) {
+        mode &= ~(unsigned)ZC_RECLAIM_WRITE; /* no write-back from within a callback */
+        deadline_ns = 0;
+    }
+    return (struct zc_reclaim){.cache = cache,
+                               .thread = th,
+                               .owner = owner,
+                               .mode = mode,
+                               .deadline_ns = deadline_ns};
+}
+
+/* ---- demote -------------------------------------------------------------------------------- */
+
+static uint64_t demote_one(struct zc_reclaim *r, struct zc_entry *e, enum zcache_tier to)
+{
+    uint64_t freed = 0;
+
+    switch (zc_tier_demote(r->cache, r->thread, e, to, &freed)) {
+    case ZC_TIER_MOVED:
+        r->got.demoted_pages++;
+        break;
+    case ZC_TIER_KEPT:
+        break;
+    case ZC_TIER_PINNED:
+        r->got.pinned_pages++;
+        break;
+    case ZC_TIER_BUSY:
+    case ZC_TIER_NO_ROOM:
+        r->got.busy_pages++;
+        break;
+    }
+    zc_page_putback(r->cache, r->thread, e, !zc_lru_is_scan(e));
+    return freed;
+}
+
+static uint64_t demote_batch(struct zc_reclaim *r, struct zc_lru *lru, enum zcache_tier from,
+                             enum zcache_tier to, uint64_t *budget, unsigned max)
+{
+    unsigned mode = (r->mode & ZC_RECLAIM_FORCE) != 0 ? 0 : ZC_ISOLATE_CHANCE;
+    struct zc_entry *pages[BATCH];
+    unsigned n = zc_lru_isolate(lru, from, mode, budget, pages, ZC_MIN(max, BATCH));
+    uint64_t freed = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        freed += demote_one(r, pages[i], to);
+    }
+    r->tried += n;
+    zc_core_maintain(r->thread);
+    return freed;
+}
+
+/* ---- evict --------------------------------------------------------------------------------- */
+
+enum evict_outcome { EVICTED, KEPT, NEEDS_WRITE };
+
+/* Evicts a clean page, or says what else must happen.  Under the shard lock. */
+static enum evict_outcome evict_locked(struct zc_reclaim *r, const struct zc_where *w,
+                                       struct zc_entry *e, uint64_t *freed)
+{
+    uint64_t word = atomic_load_explicit(&e->payload, memory_order_relaxed);
+    bool hit = atomic_load_explicit(&e->referenced, memory_order_relaxed) != 0;
+
+    if (zc_entry_state(e) != ZC_LIVE || zc_entry_has(e, ZC_F_WAITED) ||
+        (hit && (r->mode & ZC_RECLAIM_FORCE) == 0)) {
+        r->got.busy_pages++; /* in flight: the frame may be pinned, but not by a caller */
+        return KEPT;
+    }
+    if (zc_word_pinned(word)) {
+        r->got.pinned_pages++;
+        return KEPT;
+    }
+    if (zc_entry_has(e, ZC_F_DIRTY)) {
+        if (zc_writeback_blocked(w->tenant, e)) {
+            r->got.wal_pages++;
+            return KEPT;
+        }
+        if ((r->mode & ZC_RECLAIM_WRITE) == 0 || zc_entry_has(e, ZC_F_CORRUPT) ||
+            !zc_tenant_writes(w->tenant, (r->mode & ZC_RECLAIM_INSIST) != 0)) {
+            r->got.dirty_pages++;
+            return KEPT;
+        }
+        return NEEDS_WRITE;
+    }
+    *freed += zc_word_sizes(word).allocated + zc_pool_round(sizeof(*e));
+    zc_stat_tier_add(w->tenant->stat, zc_entry_tier(e), ZC_TC_evictions, 1);
+    zc_page_unlink_locked(w, e);
+    return EVICTED;
+}
+
+static enum evict_outcome evict_one(struct zc_reclaim *r, struct zc_entry *e, uint64_t *freed)
+{
+    struct zc_where w = zc_page_where_entry(r->cache, r->thread, e);
+    enum evict_outcome outcome;
+
+    zc_epoch_stock(r->thread->epoch, 4);
+    zc_lock_acquire(&w.shard->lock);
+    outcome = evict_locked(r, &w, e, freed);
+    zc_lock_release(&w.shard->lock);
+    return outcome;
+}
+
+static void count_foreign(struct zc_reclaim *r, const struct zcache_tenant *t, uint64_t evicted)
+{
+    if (evicted > 0 && r->owner != NULL && !zc_tenant_within(t, r->owner)) {
+        zc_stat_add(r->owner->stat, ZC_C_foreign_evictions, evicted);
+    }
+}
+
+static uint32_t allocated_bytes(const struct zc_entry *e)
+{
+    uint64_t word = atomic_load_explicit(&e->payload, memory_order_acquire);
+
+    return zc_word_sizes(word).allocated;
+}
+
+/* Bytes that writes still out will free. */
+static uint64_t promised(struct zc_reclaim *r)
+{
+    if (r->writes.n_out == 0) {
+        r->promised_bytes = 0;
+    }
+    return r->promised_bytes;
+}
+
+static uint64_t evict_batch(struct zc_reclaim *r, struct zcache_tenant *t, struct zc_lru *lru,
+                            enum zcache_tier tier, uint64_t *budget, unsigned max)
+{
+    unsigned mode = (r->mode & ZC_RECLAIM_FORCE) != 0 ? 0 : ZC_ISOLATE_CHANCE;
+    uint64_t written_before = r->writes.freed_bytes;
+    uint64_t evicted_before = r->writes.evicted;
+    struct zc_entry *pages[BATCH];
+    unsigned n = zc_lru_isolate(lru, tier, mode, budget, pages, ZC_MIN(max, BATCH));
+    unsigned n_write = 0;
+    uint64_t n_evicted = 0;
+    uint64_t freed = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        enum evict_outcome outcome = evict_one(r, pages[i], &freed);
+
+        if (outcome == NEEDS_WRITE) {
+            r->promised_bytes += zc_pool_round(sizeof(*pages[i])) + allocated_bytes(pages[i]);
+            pages[n_write++] = pages[i];
+            continue;
+        }
+        n_evicted += outcome == EVICTED ? 1 : 0;
+        zc_page_putback(r->cache, r->thread, pages[i], true);
+    }
+    if (n_write > 0) {
+        zc_writeback_pages(t, r->thread, pages, n_write, true, r->deadline_ns, &r->writes);
+    }
+    r->tried += n;
+    r->got.evicted_pages += n_evicted;
+    count_foreign(r, t, n_evicted + (r->writes.evicted - evicted_before));
+    zc_core_maintain(r->thread);
+    return freed + (r->writes.freed_bytes - written_before);
+}
+
+/* ---- one tenant ---------------------------------------------------------------------------- */
+
+/* Bytes of a tier above its share of all the tenant has on this node. */
+static uint64_t tier_surplus(const struct zcache *cache,
+                             const struct zc_tier_sum sums[ZCACHE_TIERS], enum zcache_tier tier)
+{
+    uint64_t percent =
+        tier == ZCACHE_TIER_RAW ? cache->opt.raw_percent : cache->opt.fast_percent;
+    uint64_t total = 0;
+
+    for (int t = 0; t < ZCACHE_TIERS; t++) {
+        total += sums[t].allocated_bytes;
+    }
+    return zc_sub_sat(sums[tier].allocated_bytes, zc_mul_div(total, percent, 100));
+}
+
+static unsigned batch_for(const struct zc_tier_sum *sum, uint64_t want)
+{
+    uint64_t average = sum->pages == 0 ? 1 : sum->allocated_bytes / sum->pages + 1;
+
+    return (unsigned)ZC_MIN(ZC_MAX(want / average + 1, 4), BATCH);
+}
+
+struct budgets {
+    uint64_t demote[ZCACHE_TIERS];
+    uint64_t evict[ZCACHE_TIERS];
+};
+
+/* Demotes from the first tier that has budget left.  False: none has. */
+static bool demote_any(struct zc_reclaim *r, struct zc_lru *lru, struct budgets *left,
+                       const struct zc_tier_sum sums[ZCACHE_TIERS], uint64_t want, uint64_t *freed)
+{
+    for (int from = ZCACHE_TIER_RAW; from < ZCACHE_TIER_DENSE; from++) {
+        enum zcache_tier to = zc_tier_next(r->cache, (enum zcache_tier)from);
+
+        if (to < ZCACHE_TIERS && left->demote[from] > 0) {
+            *freed += demote_batch(r, lru, (enum zcache_tier)from, to, &left->demote[from],
+                                   batch_for(&sums[from], want));
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One step.  False: nothing is left to try. */
+static bool step(struct zc_reclaim *r, struct zcache_tenant *t, struct zc_lru *lru,
+                 struct budgets *left, uint64_t want, uint64_t *freed)
+{
+    struct zc_tier_sum sums[ZCACHE_TIERS];
+
+    zc_lru_sums(lru, sums, NULL);
+    for (int from = ZCACHE_TIER_RAW; from < ZCACHE_TIER_DENSE; from++) {
+        enum zcache_tier to = zc_tier_next(r->cache, (enum zcache_tier)from);
+
+        if (to < ZCACHE_TIERS && left->demote[from] > 0 &&
+            tier_surplus(r->cache, sums, (enum zcache_tier)from) > 0) {
+            *freed += demote_batch(r, lru, (enum zcache_tier)from, to, &left->demote[from],
+                                   batch_for(&sums[from], want));
+            return true;
+        }
+    }
+    if ((r->mode & ZC_RECLAIM_DEMOTE_ONLY) != 0) {
+        return false;
+    }
+    for (int tier = ZCACHE_TIER_DENSE; tier >= ZCACHE_TIER_RAW; tier--) {
+        if (left->evict[tier] > 0) {
+            *freed += evict_batch(r, t, lru, (enum zcache_tier)tier, &left->evict[tier],
+                                  batch_for(&sums[tier], want));
+            return true;
+        }
+    }
+    /* Nothing can leave: what can still get smaller does, whatever the shares. */
+    return (r->mode & ZC_RECLAIM_FORCE) != 0 && demote_any(r, lru, left, sums, want, freed);
+}
+
+static uint64_t reclaim_node(struct zc_reclaim *r, struct zcache_tenant *t, unsigned node,
+                             uint64_t want)
+{
+    struct zc_lru *lru = &t->lru[node];
+    struct budgets left;
+    uint64_t looked_at = 0;
+    uint64_t freed = 0;
+
+    for (int tier = 0; tier < ZCACHE_TIERS; tier++) {
+        /* What comes down from the tiers above meanwhile is looked at in its new place too. */
+        looked_at += zc_lru_length(lru, (enum zcache_tier)tier);
+        left.demote[tier] = left.evict[tier] = looked_at;
+    }
+    while (freed + promised(r) < want &&
+           step(r, t, lru, &left, want - freed - promised(r), &freed)) {
+    }
+    return freed;
+}
+
+static void look_around(struct zc_reclaim *r, struct zcache_tenant *t)
+{
+    for (unsigned node = 0; node < r->cache->topo.n_nodes; node++) {
+        struct zc_tier_sum sums[ZCACHE_TIERS];
+        uint64_t isolated;
+
+        zc_lru_sums(&t->lru[node], sums, &isolated);
+        r->elsewhere += isolated;
+        for (int tier = 0; tier < ZCACHE_TIERS; tier++) {
+            r->seen_bytes += sums[tier].allocated_bytes +
+                             sums[tier].pages * zc_pool_round(sizeof(struct zc_entry));
+        }
+    }
+}
+
+uint64_t zc_reclaim_tenant(struct zc_reclaim *r, struct zcache_tenant *t, uint64_t want_bytes)
+{
+    unsigned n_nodes = r->cache->topo.n_nodes;
+    uint64_t freed = 0;
+
+    if ((r->mode & ZC_RECLAIM_RESERVES) != 0) {
+        uint64_t above =
+            zc_sub_sat(zc_quota_charge(t->account), atomic_load(&t->reserve_bytes));
+
+        want_bytes = ZC_MIN(want_bytes, above);
+    }
+    for (unsigned node = 0; node < n_nodes && freed + promised(r) < want_bytes; node++) {
+        freed += reclaim_node(r, t, node, (want_bytes - freed) / (n_nodes - node) + 1);
+    }
+    look_around(r, t);
+    return freed;
+}
+
+/* ---- subtree ------------------------------------------------------------------------------- */
+
+uint64_t zc_reclaim_subtree(struct zc_reclaim *r, struct zcache_tenant *top,
+                            struct zcache_tenant *first, uint64_t want_bytes)
+{
+    uint32_t start = atomic_load(&top->cursor);
+    uint32_t cursor = start;
+    bool wrapped = false;
+    uint64_t freed = 0;
+
+    if (first != NULL && zc_tenant_within(first, top)) {
+        unsigned mode = r->mode;
+
+        r->mode &= ~(unsigned)ZC_RECLAIM_RESERVES; /* its reserve is kept from others, not from it */
+        freed += zc_reclaim_tenant(r, first, want_bytes);
+        r->mode = mode;
+    }
+    while (freed + promised(r) < want_bytes) {
+        struct zcache_tenant *t = zc_tenant_next(top, &cursor);
+
+        if (t == NULL) {
+            if (wrapped || start == UINT32_MAX) {
+                break;
+            }
+            wrapped = true;
+            cursor = UINT32_MAX;
+            continue;
+        }
+        if (t != first) {
+            freed += zc_reclaim_tenant(r, t, want_bytes - freed - promised(r));
+        }
+        zc_tenant_leave(t);
+        if (wrapped && cursor >= start) {
+            break;
+        }
+    }
+    atomic_store(&top->cursor, cursor);
+    return freed;
+}
+
+uint64_t zc_reclaim_end(struct zc_reclaim *r, uint64_t deadline_ns)
+{
+    uint64_t before = r->writes.freed_bytes;
+    uint64_t late;
+
+    (void)zc_writeback_harvest(&r->writes, deadline_ns);
+    r->got.written_pages += r->writes.written;
+    r->got.failed_pages += r->writes.failed;
+    r->got.evicted_pages += r->writes.evicted;
+    r->got.busy_pages += r->writes.busy;
+    late = r->writes.freed_bytes - before;
+    r->writes = (struct zc_writes){0};
+    return late;
+}
+
+static void add_result(struct zcache_shrink_result *sum, const struct zcache_shrink_result *x)
+{
+    sum->demoted_pages += x->demoted_pages;
+    sum->written_pages += x->written_pages;
+    sum->evicted_pages += x->evicted_pages;
+    sum->failed_pages += x->failed_pages;
+    /* What was in the way: as the last pass found it. */
+    sum->pinned_pages = x->pinned_pages;
+    sum->busy_pages = x->busy_pages;
+    sum->dirty_pages = x->dirty_pages;
+    sum->wal_pages = x->wal_pages;
+}
+
+/* ---- synchronous shrink -------------------------------------------------------------------- */
+
+/* One pass for a reservation that did not fit. */
+struct shrink_pass {
+    uint64_t freed;
+    uint64_t unexplained; /* charge that is no page: retired, reserved, in flight */
+    uint64_t elsewhere;
+    uint64_t waiting; /* pages that a write or a back-off holds back */
+};
+
+static struct shrink_pass shrink_pass(struct zcache_tenant *top, struct zcache_tenant *first,
+                                      struct zc_thread *th, uint64_t want, unsigned mode,
+                                      uint64_t deadline_ns)
+{
+    struct zc_reclaim r = zc_reclaim_begin(top->cache, th, top, mode, deadline_ns);
+    struct shrink_pass p;
+
+    p.freed = zc_reclaim_subtree(&r, top, first, want);
+    p.unexplained = zc_sub_sat(zc_quota_charge(top->account), r.seen_bytes);
+    p.elsewhere = r.elsewhere;
+    p.freed += zc_reclaim_end(&r, deadline_ns);
+    p.waiting = r.got.busy_pages + r.got.failed_pages;
+    if (p.freed > 0) {
+        zc_epoch_drain(th->epoch); /* only now is it off the account */
+    }
+    return p;
+}
+
+static bool backing_off(struct zcache_tenant *top)
+{
+    uint32_t cursor = UINT32_MAX;
+    struct zcache_tenant *t;
+    bool found = false;
+
+    while (!found && (t = zc_tenant_next(top, &cursor)) != NULL) {
+        found = atomic_load(&t->retry_ns) > zc_plat_now_ns() && zc_tenant_dirty(t) > 0;
+        zc_tenant_leave(t);
+    }
+    return found;
+}
+
+/*
+ * Shrinks the subtree of a limit once, in both passes if need be.
+ * 0: something was freed, or will be: try again.  -EDQUOT: nothing can be.
+ */
+static int shrink_once(struct zcache_tenant *top, struct zcache_tenant *first,
+                       struct zc_thread *th, uint64_t bytes, unsigned flags, uint64_t deadline_ns)
+{
+    uint64_t limit = zc_quota_limit(top->account);
+    uint64_t want = zc_add_sat(bytes, ZC_MIN(limit / 64, AHEAD_BYTES));
+    unsigned mode = (flags & ZCACHE_NOIO) != 0 ? 0 : ZC_RECLAIM_WRITE;
+    bool may_wait = (flags & ZCACHE_NOWAIT) == 0 && !zc_batch_in_callback(th);
+    struct shrink_pass p;
+    uint64_t seq;
+
+    zc_stat_add(top->stat, ZC_C_sync_shrinks, 1);
+    p = shrink_pass(top, first, th, want, mode | ZC_RECLAIM_RESERVES, may_wait ? deadline_ns : 0);
+    if (p.freed == 0) {
+        zc_stat_add(top->stat, ZC_C_sync_forced, 1);
+        p = shrink_pass(top, first, th, want, mode | ZC_RECLAIM_FORCE, may_wait ? deadline_ns : 0);
+    }
+    if (p.freed > 0 || zc_sub_sat(limit, zc_quota_charge(top->account)) >
+                           bytes + zc_quota_slack(limit)) {
+        return 0;
+    }
+    if (!may_wait) {
+        return -EDQUOT;
+    }
+    if (p.elsewhere == 0 && p.unexplained == 0 && p.waiting == 0 && !backing_off(top)) {
+        return -EDQUOT;
+    }
+    /* It is with another thread, in flight, or about to be tried again. */
+    seq = zc_progress_begin(top->cache);
+    (void)zc_progress_wait(top->cache, &seq,
+                           ZC_MIN(deadline_ns, zc_plat_deadline_ns(RETRY_MS)));
+    zc_progress_end(top->cache);
+    zc_epoch_drain(th->epoch);
+    return 0;
+}
+
+/* ---- the capacity -------------------------------------------------------------------------- */
+
+static int wait_capacity(struct zcache_tenant *t, struct zc_thread *th, uint64_t bytes,
+                         unsigned flags, uint64_t deadline_ns)
+{
+    struct zcache *cache = t->cache;
+    struct zc_bell *bell = &cache->bell;
+    uint64_t fruitless = atomic_load(&bell->fruitless);
+    uint64_t seq;
+    int rc = 0;
+
+    if (cache->opt.full_policy == ZCACHE_FULL_REJECT || zc_batch_in_callback(th)) {
+        zc_bell_ring(cache, ZC_BELL_PRESSURE);
+        return -ENOSPC;
+    }
+    if ((flags & ZCACHE_NOWAIT) != 0) {
+        zc_bell_ring(cache, ZC_BELL_PRESSURE);
+        return -EBUSY;
+    }
+    if (cache->opt.full_policy == ZCACHE_FULL_HELP) {
+        unsigned mode = ZC_RECLAIM_RESERVES;
+        struct zc_reclaim r;
+
+        mode |= (flags & ZCACHE_NOIO) != 0 ? 0u : (unsigned)ZC_RECLAIM_WRITE;
+        r = zc_reclaim_begin(cache, th, NULL, mode, deadline_ns);
+        (void)zc_reclaim_subtree(&r, cache->root, NULL, zc_add_sat(bytes, AHEAD_BYTES));
+        (void)zc_reclaim_end(&r, deadline_ns);
+        zc_epoch_drain(th->epoch);
+    }
+    atomic_fetch_add(&bell->urgent, 1);
+    seq = zc_progress_begin(cache);
+    while (!zc_quota_fits(t->account, bytes, ZC_QUOTA_PUT) && rc == 0) {
+        zc_bell_ring(cache, ZC_BELL_URGENT);
+        if (!zc_progress_wait(cache, &seq, deadline_ns) ||
+            atomic_load(&bell->fruitless) > fruitless + 1) {
+            rc = zc_quota_fits(t->account, bytes, ZC_QUOTA_PUT) ? 0 : -ENOSPC;
+        }
+    }
+    zc_progress_end(cache);
+    atomic_fetch_sub(&bell->urgent, 1);
+    return rc;
+}
+
+/* ---- reserve ------------------------------------------------------------------------------- */
+
+static bool never_fits(const struct zc_account *level, uint64_t bytes)
+{
+    uint64_t limit = zc_quota_limit(level);
+
+    return bytes > limit - zc_quota_slack(limit);
+}
+
+/* Makes room at @level, or says why not. */
+static int make_room(struct zcache_tenant *t, struct zc_thread *th, struct zc_account *level,
+                     uint64_t bytes, unsigned flags, uint64_t deadline_ns)
+{
+    struct zcache *cache = t->cache;
+    int refusal = level == &cache->account ? -ENOSPC : -EDQUOT;
+
+    if (never_fits(level, bytes)) {
+        return refusal; /* also a limit of 0: nobody is shrunk for what cannot be */
+    }
+    if (zc_plat_now_ns() >= deadline_ns) {
+        return refusal;
+    }
+    if (level == &cache->account) {
+        return wait_capacity(t, th, bytes, flags, deadline_ns);
+    }
+    zc_stat_add(zc_tenant_of_account(cache, level)->stat, ZC_C_quota_hits, 1);
+    return shrink_once(zc_tenant_of_account(cache, level), t, th, bytes, flags, deadline_ns);
+}
+
+int zc_reclaim_reserve(struct zcache_tenant *t, struct zc_thread *th, uint64_t bytes,
+                       unsigned flags, uint64_t deadline_ns)
+{
+    struct zc_account *level = zc_quota_reserve(t->account, bytes, ZC_QUOTA_PUT);
+    uint64_t start;
+    int rc = 0;
+
+    if (ZC_LIKELY(level == NULL)) {
+        return 0;
+    }
+    start = zc_plat_now_ns();
+    while (level != NULL && rc == 0) {
+        rc = make_room(t, th, level, bytes, flags, deadline_ns);
+        level = zc_quota_reserve(t->account, bytes, ZC_QUOTA_PUT);
+    }
+    {
+        uint64_t ns = zc_plat_now_ns() - start;
+        struct zc_hist *hist = zc_tenant_hist(t, ZCACHE_LATENCY_STALL);
+
+        zc_stat_add(t->stat, ZC_C_stalls, 1);
+        zc_stat_add(t->stat, ZC_C_stall_ns, ns);
+        if (hist != NULL) {
+            zc_hist_add(hist, ns);
+        }
+    }
+    if (level == NULL) {
+        return 0; /* room came up even though the last attempt had failed */
+    }
+    return rc == -EDQUOT && (flags & ZCACHE_NOWAIT) != 0 ? -EBUSY : rc;
+}
+
+/* ---- on request ---------------------------------------------------------------------------- */
+
+void zc_reclaim_shrink(struct zcache_tenant *top, struct zc_thread *th, uint64_t want_bytes,
+                       uint64_t deadline_ns, struct zcache_shrink_result *out)
+{
+    static const unsigned passes[] = {ZC_RECLAIM_WRITE | ZC_RECLAIM_INSIST,
+                                      ZC_RECLAIM_WRITE | ZC_RECLAIM_FORCE};
+    unsigned pass = 0;
+
+    *out = (struct zcache_shrink_result){0};
+    zc_epoch_drain(th->epoch); /* what others freed before is not ours to report */
+    while (out->freed_bytes < want_bytes && pass < ZC_ARRAY_SIZE(passes)) {
+        struct zc_reclaim r =
+            zc_reclaim_begin(top->cache, th, top, passes[pass], deadline_ns);
+        uint64_t freed = zc_reclaim_subtree(&r, top, NULL, want_bytes - out->freed_bytes);
+
+        freed += zc_reclaim_end(&r, deadline_ns);
+        r.got.busy_pages += r.elsewhere;
+        add_result(out, &r.got);
+        zc_epoch_drain(th->epoch);
+        out->freed_bytes += freed;
+        if (freed == 0) {
+            pass++;
+        }
+        if (zc_plat_now_ns() >= deadline_ns) {
+            break;
+        }
+    }
+    out->remaining_bytes = zc_sub_sat(want_bytes, out->freed_bytes);
+}
+
+bool zc_reclaim_metadata(struct zcache *cache, struct zc_thread *th, uint64_t deadline_ns)
+{
+    uint64_t want = atomic_exchange(&cache->meta_refused, 0);
+    struct zcache_shrink_result result;
+
+    if (want == 0 || zc_batch_in_callback(th) || zc_plat_now_ns() >= deadline_ns) {
+        return false;
+    }
+    zc_reclaim_shrink(cache->root, th, want + want / 4, deadline_ns, &result);
+    return result.freed_bytes > 0;
+}
+
+uint64_t zc_reclaim_surplus(struct zcache_tenant *t)
+{
+    struct zc_tier_sum sums[ZCACHE_TIERS];
+    uint64_t surplus = 0;
+
+    zc_tenant_sums(t, sums);
+    for (int from = ZCACHE_TIER_RAW; from < ZCACHE_TIER_DENSE; from++) {
+        if (zc_tier_next(t->cache, (enum zcache_tier)from) < ZCACHE_TIERS) {
+            surplus += tier_surplus(t->cache, sums, (enum zcache_tier)from);
+        }
+    }
+    return surplus;
+}

@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * shrinker.c - the background thread.
+ *
+ *     0 ......... start ......... low ... background ... capacity
+ *                 |               |       `- a put that passes it rings; the shrinker works down to low
+ *                 |               `- where it stops
+ *                 `- above it raw and fast pages beyond their share are compressed ahead of need
+ *
+ * A pass under pressure visits the tenants in the order of their slots, from after the one where the last
+ * pass stopped.  What a visit asks for is the tenant's part of what is missing, by how far the
+ * tenant is above its share (weight) and its reserve, and at most a batch; so equal tenants
+ * differ by one batch at most.  The charge is read again before every visit.
+ *
+ * A visit ends in one of three ways, which are counted apart:
+ *     no candidate       nothing above share or reserve, or nothing to look at: skipped, costs nothing
+ *     tried and failed   looked at pages and freed nothing: after 16 in a row the pass ends
+ *     freed n bytes
+ *
+ * A pass that frees nothing is followed by a forced one (no second chance); if that frees nothing either, the
+ * shrinker is quiet for a while, 1 to 100 ms, and puts do not wake it; only waiting threads do.
+ *
+ * Locks: none while visiting; the bell's and the pause's leaf locks.
+ */
+#include "shrinker.h"
+
+#include <errno.h>
+
+#include "mathx.h"
+#include "reclaim.h"
+
+#define FAILURES_MAX 16u
+#define VISIT_MIN (UINT64_C(4) << 10)
+#define VISIT_MAX (UINT64_C(256) << 10)
+#define QUIET_MIN_MS 1u
+#define QUIET_MAX_MS 100u
+#define AHEAD_MIN (UINT64_C(16) << 10)
+
+struct zc_shrinker {
+    pthread_t id;
+    struct zcache *cache;
+    uint32_t cursor;    /* slot of the tenant visited last; thread only */
+    uint32_t quiet_ms;  /* thread only */
+    uint64_t retry_ns;  /* look again then, although nobody rang; thread only */
+    struct zc_lock lock;
+    struct zc_cond cond;
+    unsigned pauses; /* under lock */
+    bool running;    /* under lock */
+};
+
+/* What a pass divides. */
+struct division {
+    uint64_t target;     /* charge to get down to */
+    uint64_t total_over; /* Σ over of all tenants */
+    uint64_t weights;    /* Σ weights of tenants with pages */
+    bool ignore_share;   /* nobody is above his share: divide what is above the reserves */
+    unsigned mode;
+};
+
+static bool stopping(struct zcache *cache)
+{
+    return (atomic_load(&cache->bell.rung) & ZC_BELL_STOP) != 0;
+}
+
+static uint64_t percent_of(const struct zcache *cache, uint32_t percent)
+{
+    return zc_mul_div(zc_quota_limit(&cache->account), percent, 100);
+}
+
+/* ---- shares -------------------------------------------------------------------------------- */
+
+static uint64_t own_bytes(struct zcache_tenant *t)
+{
+    struct zc_tier_sum sums[ZCACHE_TIERS];
+    uint64_t bytes = 0;
+
+    zc_tenant_sums(t, sums);
+    for (int i = 0; i < ZCACHE_TIERS; i++) {
+        bytes += sums[i].allocated_bytes + sums[i].pages * zc_pool_round(sizeof(struct zc_entry));
+    }
+    return bytes;
+}
+
+/* Bytes of a tenant that the shrinker may take. */
+static uint64_t over(struct zcache_tenant *t, const struct division *d)
+{
+    uint64_t own = own_bytes(t);
+    uint64_t keep = atomic_load(&t->reserve_bytes);
+
+    if (!d->ignore_share && d->weights > 0) {
+        uint64_t share = zc_mul_div(zc_quota_limit(&t->cache->account),
+                                    atomic_load(&t->weight), d->weights);
+
+        keep = ZC_MAX(keep, share);
+    }
+    return zc_sub_sat(own, keep);
+}
+
+static void sum_over(struct zcache *cache, struct division *d)
+{
+    uint32_t cursor = UINT32_MAX;
+    struct zcache_tenant *t;
+
+    d->total_over = 0;
+    while ((t = zc_tenant_next(cache->root, &cursor)) != NULL) {
+        d->total_over = zc_add_sat(d->total_over, over(t, d));
+        zc_tenant_leave(t);
+    }
+}
+
+static void divide(struct zcache *cache, struct division *d)
+{
+    uint32_t cursor = UINT32_MAX;
+    struct zcache_tenant *t;
+
+    d->weights = 0;
+    while ((t = zc_tenant_next(cache->root, &cursor)) != NULL) {
+        if (atomic_load(&t->n_pages) > 0) {
+            d->weights += atomic_load(&t->weight);
+        }
+        zc_tenant_leave(t);
+    }
+    d->ignore_share = false;
+    sum_over(cache, d);
+    if (d->total_over < zc_sub_sat(zc_quota_charge(&cache->account), d->target)) {
+        d->ignore_share = true;
+        sum_over(cache, d);
+    }
+}
+
+/* ---- pressure ------------------------------------------------------------------------------ */
+
+enum visit { NO_CANDIDATE, TRIED_AND_FAILED, FREED };
+
+static enum visit visit(struct zc_shrinker *s, struct zc_thread *th, struct zcache_tenant *t,
+                        const struct division *d, uint64_t missing)
+{
+    uint64_t mine = over(t, d);
+    uint64_t want = zc_mul_div(missing, mine, ZC_MAX(d->total_over, 1));
+    struct zc_reclaim r;
+    uint64_t freed;
+
+    if (mine == 0) {
+        zc_stat_add(t->stat, ZC_C_shrinker_skips, 1);
+        return NO_CANDIDATE;
+    }
+    want = ZC_MIN(ZC_MAX(want, VISIT_MIN), VISIT_MAX);
+    r = zc_reclaim_begin(s->cache, th, NULL, d->mode,
+                         zc_plat_deadline_ns(s->cache->opt.max_stall_ms));
+    freed = zc_reclaim_tenant(&r, t, ZC_MIN(want, mine));
+    freed += zc_reclaim_end(&r, r.deadline_ns);
+    if (freed > 0) {
+        zc_stat_add(t->stat, ZC_C_shrinker_freed, 1);
+        zc_stat_add(t->stat, ZC_C_shrinker_bytes, freed);
+        return FREED;
+    }
+    if (r.tried == 0) {
+        zc_stat_add(t->stat, ZC_C_shrinker_skips, 1);
+        return NO_CANDIDATE;
+    }
+    zc_stat_add(t->stat, ZC_C_shrinker_failures, 1);
+    return TRIED_AND_FAILED;
+}
+
+/* Once around.  Whether anything was freed. */
+static bool pass(struct zc_shrinker *s, struct zc_thread *th, struct division *d)
+{
+    struct zcache *cache = s->cache;
+    uint64_t missing = zc_sub_sat(zc_quota_charge(&cache->account), d->target);
+    uint32_t start = s->cursor;
+    unsigned failures = 0;
+    bool wrapped = false;
+    bool freed = false;
+
+    atomic_fetch_add(&cache->bell.rounds, 1);
+    divide(cache, d);
+    while (failures < FAILURES_MAX && !stopping(cache) &&
+           zc_quota_charge(&cache->account) > d->target) {
+        struct zcache_tenant *t = zc_tenant_next(cache->root, &s->cursor);
+        enum visit outcome;
+
+        if (t == NULL) {
+            s->cursor = UINT32_MAX;
+            if (wrapped || start == UINT32_MAX) {
+                break;
+            }
+            wrapped = true;
+            continue;
+        }
+        outcome = visit(s, th, t, d, missing);
+        zc_tenant_leave(t);
+        freed = freed || outcome == FREED;
+        failures = outcome == TRIED_AND_FAILED ? failures + 1 : outcome == FREED ? 0 : failures;
+        zc_core_maintain(th);
+        if (wrapped && s->cursor >= start) {
+            break;
+        }
+    }
+    zc_epoch_drain(th->epoch);
+    zc_progress_signal(cache);
+    return freed;
+}
+
+static bool anyone_backs_off(struct zcache *cache)
+{
+    uint32_t cursor = UINT32_MAX;
+    struct zcache_tenant *t;
+    bool found = false;
+
+    while (!found && (t = zc_tenant_next(cache->root, &cursor)) != NULL) {
+        found = atomic_load(&t->retry_ns) > zc_plat_now_ns() && zc_tenant_dirty(t) > 0;
+        zc_tenant_leave(t);
+    }
+    return found;
+}
+
+static void be_quiet(struct zc_shrinker *s)
+{
+    struct zc_bell *bell = &s->cache->bell;
+
+    s->quiet_ms = ZC_MIN(ZC_MAX(s->quiet_ms * 2, QUIET_MIN_MS), QUIET_MAX_MS);
+    s->retry_ns = zc_plat_deadline_ns(s->quiet_ms);
+    atomic_store(&bell->quiet_ns, s->retry_ns);
+    if (atomic_load(&bell->urgent) > 0 && !anyone_backs_off(s->cache)) {
+        atomic_fetch_add(&bell->fruitless, 1);
+    }
+    zc_progress_signal(s->cache);
+}
+
+static void relieve(struct zc_shrinker *s, struct zc_thread *th)
+{
+    struct zcache *cache = s->cache;
+    struct division d = {.target = percent_of(cache, cache->opt.low_percent),
+                         .mode = ZC_RECLAIM_WRITE | ZC_RECLAIM_RESERVES};
+
+    while (zc_quota_charge(&cache->account) > d.target && !stopping(cache)) {
+        if (pass(s, th, &d)) {
+            d.mode &= ~(unsigned)ZC_RECLAIM_FORCE;
+            s->quiet_ms = 0;
+        } else if ((d.mode & ZC_RECLAIM_FORCE) == 0) {
+            d.mode |= ZC_RECLAIM_FORCE;
+        } else {
+            be_quiet(s);
+            return;
+        }
+    }
+    s->retry_ns = 0;
+}
+
+/* ---- limits that were lowered -------------------------------------------------------------- */
+
+static void drain_limits(struct zc_shrinker *s, struct zc_thread *th)
+{
+    uint32_t cursor = UINT32_MAX;
+    struct zcache_tenant *t;
+
+    while ((t = zc_tenant_next(s->cache->root, &cursor)) != NULL) {
+        uint64_t excess = zc_sub_sat(zc_quota_charge(t->account), zc_quota_limit(t->account));
+        struct zcache_shrink_result result;
+
+        if (excess > 0 && t->parent != NULL) {
+            zc_reclaim_shrink(t, th, excess, zc_plat_deadline_ns(s->cache->opt.max_stall_ms),
+                              &result);
+            if (result.remaining_bytes > 0) {
+                s->retry_ns = zc_plat_deadline_ns(QUIET_MAX_MS);
+            }
+        }
+        zc_tenant_leave(t);
+    }
+}
+
+/* ---- ahead of need ------------------------------------------------------------------------- */
+
+static bool past_start(struct zcache_tenant *t)
+{
+    for (; t != NULL; t = t->parent) {
+        uint64_t limit = zc_quota_limit(t->account);
+
+        if (limit != ZCACHE_UNLIMITED &&
+            zc_quota_charge(t->account) > zc_mul_div(limit, t->cache->opt.start_percent, 100)) {
+            return t->cache->opt.start_percent < 100;
+        }
+    }
+    return false;
+}
+
+/* One bounded helping per tenant.  Whether anything was compressed. */
+static bool compress_once(struct zc_shrinker *s, struct zc_thread *th)
+{
+    uint32_t cursor = UINT32_MAX;
+    struct zcache_tenant *t;
+    bool any = false;
+
+    while (!stopping(s->cache) && (t = zc_tenant_next(s->cache->root, &cursor)) != NULL) {
+        if (past_start(t) && zc_reclaim_surplus(t) > AHEAD_MIN) {
+            struct zc_reclaim r = zc_reclaim_begin(s->cache, th, NULL, ZC_RECLAIM_DEMOTE_ONLY, 0);
+
+            any = zc_reclaim_tenant(&r, t, VISIT_MAX / 4) > 0 || any;
+            (void)zc_reclaim_end(&r, 0);
+        }
+        zc_tenant_leave(t);
+    }
+    zc_epoch_poll(th->epoch);
+    return any;
+}
+
+static void compress_ahead(struct zc_shrinker *s, struct zc_thread *th)
+{
+    struct zcache *cache = s->cache;
+
+    while (!stopping(cache) && compress_once(s, th)) {
+        if (zc_quota_charge(&cache->account) > percent_of(cache, cache->opt.background_percent)) {
+            return; /* pressure goes first */
+        }
+    }
+}
+
+/* ---- thread -------------------------------------------------------------------------------- */
+
+static void round_of_work(struct zc_shrinker *s, struct zc_thread *th, uint32_t reasons)
+{
+    struct zcache *cache = s->cache;
+    bool urgent = atomic_load(&cache->bell.urgent) > 0;
+
+    s->retry_ns = 0;
+    if ((reasons & ZC_BELL_DRAIN) != 0 || reasons == 0) {
+        drain_limits(s, th);
+    }
+    if (urgent ||
+        zc_quota_charge(&cache->account) > percent_of(cache, cache->opt.background_percent)) {
+        relieve(s, th);
+    }
+    compress_ahead(s, th);
+    if (zc_quota_charge(&cache->account) > percent_of(cache, cache->opt.background_percent) &&
+        s->retry_ns == 0) {
+        s->retry_ns = zc_plat_now_ns(); /* more came while we compressed: go on at once */
+    }
+    zc_epoch_drain(th->epoch); /* nothing waits in limbo while we sleep */
+}
+
+/* Sleeps until rung, or until it is time to look again.  The reasons; 0 for the latter. */
+static uint32_t wait_for_bell(struct zc_shrinker *s)
+{
+    struct zc_bell *bell = &s->cache->bell;
+    uint64_t deadline = s->retry_ns != 0 ? s->retry_ns : UINT64_MAX;
+    bool in_time = true;
+    uint32_t reasons;
+
+    zc_lock_acquire(&bell->lock);
+    atomic_store(&bell->sleeping, 1);
+    while (atomic_load(&bell->rung) == 0 && in_time) {
+        in_time = zc_cond_wait(&bell->cond, &bell->lock, deadline);
+    }
+    atomic_store(&bell->sleeping, 0);
+    reasons = atomic_fetch_and(&bell->rung, (uint32_t)ZC_BELL_STOP);
+    zc_lock_release(&bell->lock);
+    atomic_fetch_add(&bell->wakes, 1);
+    return reasons;
+}
+
+static void begin_running(struct zc_shrinker *s)
+{
+    zc_lock_acquire(&s->lock);
+    while (s->pauses > 0) {
+        (void)zc_cond_wait(&s->cond, &s->lock, UINT64_MAX);
+    }
+    s->running = true;
+    zc_lock_release(&s->lock);
+}
+
+static void end_running(struct zc_shrinker *s)
+{
+    zc_lock_acquire(&s->lock);
+    s->running = false;
+    zc_cond_broadcast(&s->cond);
+    zc_lock_release(&s->lock);
+}
+
+static void *shrinker_main(void *arg)
+{
+    struct zc_shrinker *s = arg;
+    struct zcache *cache = s->cache;
+    struct zc_thread *th = NULL;
+    uint32_t reasons = 0;
+
+    zc_plat_thread_setup("zcache-shrink");
+    while ((reasons & ZC_BELL_STOP) == 0) {
+        reasons = wait_for_bell(s);
+        if (th == NULL) {
+            th = zc_core_thread(cache);
+        }
+        if (th == NULL) { /* no memory for it yet; whoever rings again will find some */
+            continue;
+        }
+        begin_running(s);
+        round_of_work(s, th, reasons);
+        end_running(s);
+    }
+    return NULL;
+}
+
+int zc_shrinker_start(struct zcache *cache)
+{
+    const struct zc_mem *mem = zc_core_mem(cache, ZC_MEM_THREAD);
+    struct zc_shrinker *s = mem->alloc(mem->ctx, sizeof(*s));
+
+    if (s == NULL) {
+        return -ENOMEM;
+    }
+    s->cache = cache;
+    s->cursor = UINT32_MAX;
+    zc_lock_init(&s->lock, ZC_RANK_leaf);
+    zc_cond_init(&s->cond);
+    cache->shrinker = s;
+    if (pthread_create(&s->id, NULL, shrinker_main, s) != 0) {
+        zc_cond_fini(&s->cond);
+        zc_lock_fini(&s->lock);
+        mem->free(mem->ctx, s, sizeof(*s));
+        cache->shrinker = NULL;
+        return -EAGAIN;
+    }
+    return 0;
+}
+
+void zc_shrinker_stop(struct zcache *cache)
+{
+    const struct zc_mem *mem = zc_core_mem(cache, ZC_MEM_THREAD);
+    struct zc_shrinker *s = cache->shrinker;
+
+    if (s == NULL) {
+        return;
+    }
+    zc_bell_ring(cache, ZC_BELL_STOP);
+    (void)pthread_join(s->id, NULL);
+    zc_cond_fini(&s->cond);
+    zc_lock_fini(&s->lock);
+    mem->free(mem->ctx, s, sizeof(*s));
+    cache->shrinker = NULL;
+}
+
+void zc_shrinker_pause(struct zcache *cache)
+{
+    struct zc_shrinker *s = cache->shrinker;
+
+    zc_lock_acquire(&s->lock);
+    s->pauses++;
+    while (s->running) {
+        (void)zc_cond_wait(&s->cond, &s->lock, UINT64_MAX);
+    }
+    zc_lock_release(&s->lock);
+}
+
+void zc_shrinker_resume(struct zcache *cache)
+{
+    struct zc_shrinker *s = cache->shrinker;
+
+    zc_lock_acquire(&s->lock);
+    s->pauses--;
+    zc_cond_broadcast(&s->cond);
+    zc_lock_release(&s->lock);
+}
