@@ -117,6 +117,7 @@ static enum evict_outcome evict_locked(struct zc_reclaim *r, const struct zc_whe
             r->got.dirty_pages++;
             return KEPT;
         }
+        r->promised_bytes += zc_word_sizes(word).allocated + zc_pool_round(sizeof(*e));
         return NEEDS_WRITE;
     }
     *freed += zc_word_sizes(word).allocated + zc_pool_round(sizeof(*e));
@@ -144,13 +145,6 @@ static void count_foreign(struct zc_reclaim *r, const struct zcache_tenant *t, u
     }
 }
 
-static uint32_t allocated_bytes(const struct zc_entry *e)
-{
-    uint64_t word = atomic_load_explicit(&e->payload, memory_order_acquire);
-
-    return zc_word_sizes(word).allocated;
-}
-
 /* Bytes that writes still out will free. */
 static uint64_t promised(struct zc_reclaim *r)
 {
@@ -176,7 +170,6 @@ static uint64_t evict_batch(struct zc_reclaim *r, struct zcache_tenant *t, struc
         enum evict_outcome outcome = evict_one(r, pages[i], &freed);
 
         if (outcome == NEEDS_WRITE) {
-            r->promised_bytes += zc_pool_round(sizeof(*pages[i])) + allocated_bytes(pages[i]);
             pages[n_write++] = pages[i];
             continue;
         }

@@ -23,10 +23,13 @@
 
 /* ---- demote -------------------------------------------------------------------------------- */
 
+/* What a page looks like at first; the word's memory may go as soon as the section ends. */
 struct form {
     uint64_t word;
     uint32_t version;
     unsigned flags;
+    struct zc_sizes sizes;
+    uint32_t stored_len; /* of its bytes, without the payload's head */
 };
 
 /* Step 1.  Which of the reasons to leave it alone, or MOVED to go on. */
@@ -39,6 +42,10 @@ static enum zc_tier_outcome note_form(const struct zc_where *w, struct zc_entry 
     out->word = atomic_load_explicit(&e->payload, memory_order_relaxed);
     out->version = e->version;
     out->flags = atomic_load_explicit(&e->flags, memory_order_relaxed);
+    out->sizes = zc_word_sizes(out->word);
+    out->stored_len = out->word == 0 || zc_word_is_same(out->word)
+                          ? 0
+                          : zc_payload_stored_len(zc_word_payload(out->word));
     if (zc_entry_state(e) != ZC_LIVE || zc_entry_has(e, ZC_F_CORRUPT)) {
         outcome = ZC_TIER_BUSY;
     } else if (zc_word_pinned(out->word)) {
@@ -136,12 +143,11 @@ static enum zc_tier_outcome encode_and_swap(const struct zc_where *w, struct zc_
                                             const struct form *f, enum zcache_tier to, char *raw,
                                             uint64_t *freed_out)
 {
-    struct zc_sizes old = zc_word_sizes(f->word);
-    uint32_t old_bytes = zc_payload_stored_len(zc_word_payload(f->word));
+    struct zc_sizes old = f->sizes;
     char *packed = raw + w->cache->opt.page_max_bytes;
     uint8_t codec = atomic_load_explicit(&w->cache->codec[to], memory_order_relaxed);
     size_t n = zc_codec_encode(w->cache->codecs, &w->thread->codecs, codec, packed,
-                               old_bytes - old_bytes / 8, raw, old.raw);
+                               f->stored_len - f->stored_len / 8, raw, old.raw);
     enum zc_tier_outcome outcome;
     struct zc_payload *p;
 
@@ -172,7 +178,7 @@ static enum zc_tier_outcome become_same(const struct zc_where *w, struct zc_entr
                                         const struct form *f, enum zcache_tier to, uint64_t fill,
                                         uint64_t *freed_out)
 {
-    struct zc_sizes old = zc_word_sizes(f->word);
+    struct zc_sizes old = f->sizes;
     enum zc_tier_outcome outcome =
         swap_form(w, e, f, zc_word_same(old.raw, fill), fill, to, 0);
 
@@ -215,8 +221,7 @@ enum zc_tier_outcome zc_tier_demote(struct zcache *cache, struct zc_thread *th, 
         }
         return ZC_TIER_BUSY;
     }
-    if (zc_payload_is_raw(zc_word_payload(f.word)) &&
-        zc_same_detect(raw, zc_word_sizes(f.word).raw, &fill)) {
+    if (f.sizes.raw_form && zc_same_detect(raw, f.sizes.raw, &fill)) {
         return become_same(&w, e, &f, to, fill, freed_out);
     }
     return encode_and_swap(&w, e, &f, to, raw, freed_out);

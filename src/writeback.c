@@ -320,8 +320,13 @@ static void sort_batch(struct zc_batch *b)
     }
 }
 
+/* One that is not finished goes on without us, and its results are nobody's. */
 static void collect(struct zc_writes *result, struct zc_batch *b)
 {
+    if (!atomic_load(&b->done)) {
+        zc_batch_drop(b);
+        return;
+    }
     result->written += b->n_ok;
     result->failed += b->n_failed;
     result->evicted += b->n_evicted;
@@ -347,7 +352,7 @@ int zc_writeback_harvest(struct zc_writes *result, uint64_t deadline_ns)
         if (zc_batch_wait(result->out[0], deadline_ns) != 0) {
             rc = -ETIMEDOUT;
         }
-        collect_first(result); /* one that timed out goes on without us */
+        collect_first(result);
     }
     return rc;
 }

@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * page: state, list, gauges and charge of a page change together in every step, and whoever waits for
+ * a page is told.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "batch.h"
+#include "inside.h"
+
+#define KEY   key_of(1, 0)
+#define OTHER key_of(1, 1)
+
+struct fixture {
+    struct zcache *cache;
+    struct zcache_tenant *t;
+    struct zc_thread *th;
+    struct zc_where w;
+    uint64_t empty; /* charge without pages */
+};
+
+static void setup(struct fixture *f)
+{
+    f->cache = open_cache(16 * MIB, NULL, NULL);
+    f->t = open_tenant(zcache_root(f->cache), "t", 4 * MIB);
+    f->th = thread_of(f->cache);
+    f->w = where_of(f->t, KEY);
+    f->empty = settled_charge(f->t);
+}
+
+static void teardown(struct fixture *f)
+{
+    drop_cache(f->cache);
+}
+
+static void lock_page(struct fixture *f) ZC_NO_ANALYSIS
+{
+    zc_epoch_stock(f->th->epoch, 8);
+    zc_lock_acquire(&f->w.shard->lock);
+}
+
+static void unlock_page(struct fixture *f) ZC_NO_ANALYSIS
+{
+    zc_lock_release(&f->w.shard->lock);
+}
+
+static struct zc_entry *new_entry(struct fixture *f, struct zcache_key key)
+{
+    struct zc_entry *e;
+
+    REQUIRE(zc_quota_reserve(f->t->account, zc_pool_round(sizeof(*e)), ZC_QUOTA_PUT) == NULL);
+    e = zc_page_new_entry(f->cache, f->t, 0, key);
+    REQUIRE(e != NULL);
+    return e;
+}
+
+static struct zc_version new_version(struct fixture *f, uint64_t version, unsigned flags)
+{
+    struct zc_version v = {.flags = flags, .tag = version, .tier = ZCACHE_TIER_RAW};
+    struct zc_payload *p;
+
+    REQUIRE(zc_quota_reserve(f->t->account, zc_page_bytes(PAGE, 0), ZC_QUOTA_PUT) == NULL);
+    p = zc_page_new_payload(f->cache, 0, f->t->account, PAGE, PAGE, ZC_CODEC_NONE);
+    REQUIRE(p != NULL);
+    page_make(zc_payload_data(p), PAGE, KEY, version, FILL_TEXT);
+    zc_page_seal(p);
+    v.word = zc_word_of(p);
+    return v;
+}
+
+static struct zc_version same_version(uint64_t fill)
+{
+    return (struct zc_version){.word = zc_word_same(PAGE, fill), .fill = fill};
+}
+
+/* A page of KEY, made step by step. */
+static struct zc_entry *make_page(struct fixture *f, const struct zc_version *v)
+{
+    struct zc_entry *e = new_entry(f, KEY);
+
+    lock_page(f);
+    zc_page_insert_locked(&f->w, e);
+    zc_page_publish_locked(&f->w, e, v);
+    unlock_page(f);
+    return e;
+}
+
+static void publish(struct fixture *f, struct zc_entry *e, struct zc_version v)
+{
+    lock_page(f);
+    zc_page_publish_locked(&f->w, e, &v);
+    unlock_page(f);
+}
+
+static void unlink_page(struct fixture *f, struct zc_entry *e)
+{
+    lock_page(f);
+    zc_page_unlink_locked(&f->w, e);
+    unlock_page(f);
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+/* Publish, unlink. */
+
+static void a_page_comes_and_goes(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_entry *e = new_entry(&f, KEY);
+    lock_page(&f);
+    zc_page_insert_locked(&f.w, e);
+    unlock_page(&f);
+    assert_int_equal(zc_entry_state(e), ZC_LOADING);
+    assert_int_equal(atomic_load(&f.t->n_pages), 1);
+    assert_int_equal(stats_of(f.t).gauge.pages, 0); /* on no list yet */
+    verify_cache(f.cache);
+    publish(&f, e, new_version(&f, 1, 0));
+    assert_int_equal(zc_entry_state(e), ZC_LIVE);
+    assert_int_equal(e->version, 1);
+    assert_int_equal(stats_of(f.t).gauge.pages, 1);
+    assert_int_equal(get_page(f.t, KEY, 0), 1);
+    verify_cache(f.cache);
+    zc_entry_ref(e); /* as a reclaimer */
+    unlink_page(&f, e);
+    assert_int_equal(zc_entry_state(e), ZC_DEAD);
+    assert_null(entry_of(f.t, KEY));
+    assert_int_equal(atomic_load(&f.t->n_pages), 0);
+    assert_int_equal(stats_of(f.t).gauge.pages, 0);
+    assert_int_equal(settled_charge(f.t), f.empty + zc_pool_round(sizeof(*e)));
+    zc_core_unref_entry(f.cache, f.th, e, f.t->account);
+    assert_int_equal(settled_charge(f.t), f.empty);
+    teardown(&f);
+}
+
+static void a_placeholder_can_leave(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_entry *e = new_entry(&f, KEY);
+    lock_page(&f);
+    zc_page_insert_locked(&f.w, e);
+    zc_page_unlink_locked(&f.w, e);
+    unlock_page(&f);
+    assert_int_equal(atomic_load(&f.t->n_pages), 0);
+    assert_int_equal(settled_charge(f.t), f.empty);
+    teardown(&f);
+}
+
+static void a_new_version_forgets_the_old_one(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_version first = new_version(&f, 1, ZC_F_INCOMPRESSIBLE | ZC_F_DIRTY);
+    struct zc_entry *e = make_page(&f, &first);
+    const uint64_t with = settled_charge(f.t);
+    assert_int_equal(e->tag, 1);
+    assert_int_equal(atomic_load(&f.t->n_incompressible), 1);
+    set_flags(f.t, KEY, ZC_F_NO_FAST | ZC_F_CORRUPT);
+    publish(&f, e, new_version(&f, 2, 0));
+    assert_int_equal(e->version, 2);
+    assert_int_equal(zc_word_payload(word_of(f.t, KEY))->version, 2);
+    assert_false(zc_entry_has(e, ZC_F_NO_FAST | ZC_F_CORRUPT | ZC_F_INCOMPRESSIBLE | ZC_F_DIRTY));
+    assert_int_equal(atomic_load(&f.t->n_incompressible), 0);
+    assert_int_equal(dirty_of(f.t, 0), 0);
+    assert_int_equal(settled_charge(f.t), with);
+    assert_int_equal(get_page(f.t, KEY, 0), 2);
+    publish(&f, e, same_version(7));
+    assert_int_equal(atomic_load(&f.t->n_same), 1);
+    assert_int_equal(settled_charge(f.t), f.empty + zc_pool_round(sizeof(*e)));
+    publish(&f, e, new_version(&f, 3, 0));
+    assert_int_equal(atomic_load(&f.t->n_same), 0);
+    assert_int_equal(get_page(f.t, KEY, 0), 3);
+    teardown(&f);
+}
+
+static void records_and_payloads_may_be_refused(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    fail_after(f.cache, 1);
+    assert_null(zc_page_new_entry(f.cache, f.t, 0, KEY));
+    assert_int_equal(atomic_load(&f.cache->entry_bytes), 0);
+    fail_after(f.cache, 1);
+    assert_null(zc_page_new_payload(f.cache, 0, f.t->account, PAGE, PAGE, 0));
+    fail_after(f.cache, 0);
+    zc_page_free_entry(f.cache, NULL);
+    zc_page_free_payload(NULL);
+    struct zc_entry *e = zc_page_new_entry(f.cache, f.t, 0, KEY);
+    zc_page_free_entry(f.cache, e);
+    assert_int_equal(atomic_load(&f.cache->entry_bytes), 0);
+    assert_int_equal(zc_quota_charge(f.t->account), f.empty); /* reservations are the caller's */
+    teardown(&f);
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+/* Dirty and clean. */
+
+static void dirty_pages_are_counted_by_flush(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_version v = new_version(&f, 1, ZC_F_DIRTY);
+    struct zc_entry *e = make_page(&f, &v);
+    assert_int_equal(dirty_of(f.t, 0), 1);
+    atomic_store(&f.t->parity, 1);
+    lock_page(&f);
+    zc_page_dirty_locked(&f.w, e); /* anew: it belongs to the next flush */
+    unlock_page(&f);
+    assert_int_equal(dirty_of(f.t, 0), 0);
+    assert_int_equal(dirty_of(f.t, 1), 1);
+    assert_true(zc_entry_has(e, ZC_F_PARITY));
+    verify_cache(f.cache);
+    atomic_store(&f.t->parity, 0);
+    lock_page(&f);
+    zc_page_dirty_locked(&f.w, e);
+    zc_page_clean_locked(&f.w, e);
+    zc_page_clean_locked(&f.w, e);
+    unlock_page(&f);
+    assert_int_equal(dirty_of(f.t, 0) + dirty_of(f.t, 1), 0);
+    assert_false(zc_entry_has(e, ZC_F_PARITY | ZC_F_DIRTY));
+    assert_int_equal(e->tag, 0);
+    atomic_store(&f.t->parity, 1);
+    lock_page(&f);
+    zc_page_dirty_locked(&f.w, e);
+    zc_page_unlink_locked(&f.w, e);
+    unlock_page(&f);
+    assert_int_equal(dirty_of(f.t, 0) + dirty_of(f.t, 1), 0);
+    teardown(&f);
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+/* Reform, release, adopt. */
+
+static void another_form_is_the_same_version(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_version v = new_version(&f, 1, ZC_F_DIRTY);
+    struct zc_entry *e = make_page(&f, &v);
+    const uint64_t with = settled_charge(f.t);
+    lock_page(&f); /* only the tier */
+    zc_page_reform_locked(&f.w, e, v.word, 0, ZCACHE_TIER_FAST, ZC_F_NO_FAST);
+    unlock_page(&f);
+    assert_int_equal(atomic_load(&f.t->n_incompressible), 1);
+    assert_int_equal(zc_entry_tier(e), ZCACHE_TIER_FAST);
+    assert_int_equal(settled_charge(f.t), with);
+    verify_cache(f.cache);
+    struct zc_version form = new_version(&f, 1, 0);
+    lock_page(&f);
+    zc_page_reform_locked(&f.w, e, form.word, 0, ZCACHE_TIER_RAW, 0);
+    unlock_page(&f);
+    assert_int_equal(e->version, 1);
+    assert_int_equal(zc_word_payload(form.word)->version, 1);
+    assert_int_equal(e->tag, 1);
+    assert_int_equal(dirty_of(f.t, 0), 1);
+    assert_int_equal(settled_charge(f.t), with); /* the old one is gone */
+    verify_cache(f.cache);
+    teardown(&f);
+}
+
+static void reform_placeholder(void *arg)
+{
+    struct fixture *f = arg;
+    struct zc_entry e;
+
+    zc_entry_init(&e, f->t->slot, 0, KEY);
+    zc_page_reform_locked(&f->w, &e, zc_word_same(PAGE, 0), 0, ZCACHE_TIER_FAST, 0);
+}
+
+static void only_resident_pages_have_forms(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    assert_non_null(assertion_of(reform_placeholder, &f));
+    teardown(&f);
+}
+
+static void a_payload_changes_hands(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_version v = new_version(&f, 1, ZC_F_DIRTY);
+    struct zc_entry *e = make_page(&f, &v);
+    assert_int_equal(put_page(f.t, OTHER, 1, FILL_TEXT, 0), 0);
+    const uint64_t with = settled_charge(f.t);
+    struct zc_entry *heir = new_entry(&f, KEY);
+    v.flags |= ZC_F_INCOMPRESSIBLE;
+    lock_page(&f);
+    zc_page_release_locked(&f.w, e);
+    zc_page_adopt_locked(&f.w, heir, &v);
+    unlock_page(&f);
+    assert_ptr_equal(entry_of(f.t, KEY), heir);
+    assert_true(word_of(f.t, KEY) == v.word);
+    assert_int_equal(settled_charge(f.t), with);
+    assert_int_equal(dirty_of(f.t, 0), 1);
+    assert_int_equal(atomic_load(&f.t->n_incompressible), 1);
+    assert_int_equal(heir->tag, 1);
+    assert_int_equal(get_page(f.t, KEY, 0), 1);
+    struct zc_lru *lru = lru_of(f.t, heir);
+    assert_ptr_equal(lru->list[ZCACHE_TIER_RAW].next, &heir->lru); /* the oldest */
+    verify_cache(f.cache);
+    teardown(&f);
+}
+
+static void an_isolated_page_comes_back_unless_it_is_gone(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_version v = new_version(&f, 1, 0);
+    (void)make_page(&f, &v);
+    struct zc_entry *e = isolate(f.t, KEY);
+    zc_page_putback(f.cache, f.th, e, true);
+    assert_int_equal(lru_of(f.t, e)->n_listed[ZCACHE_TIER_RAW], 1);
+    e = isolate(f.t, KEY);
+    struct zc_lru *lru = lru_of(f.t, e);
+    unlink_page(&f, e);
+    assert_int_equal(lru->n_isolated, 1);
+    zc_page_putback(f.cache, f.th, e, true);
+    assert_int_equal(lru->n_isolated, 0);
+    assert_int_equal(lru->n_listed[ZCACHE_TIER_RAW], 0);
+    assert_int_equal(settled_charge(f.t), f.empty);
+    teardown(&f);
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+/* Waiting. */
+
+struct waiter {
+    struct fixture *f;
+    _Atomic int rc;
+};
+
+static void *wait_for_page(void *arg)
+{
+    struct waiter *waiter = arg;
+    struct fixture *f = waiter->f;
+    struct zc_where w = where_of(f->t, KEY);
+    struct zc_entry *e;
+    int rc;
+
+    zc_epoch_stock(w.thread->epoch, 4);
+    zc_lock_acquire(&w.shard->lock);
+    e = zc_shard_find_locked(w.shard, w.hash, f->t->slot, KEY);
+    rc = zc_page_wait_locked(&w, e, false, deadline_in(20000));
+    zc_lock_release(&w.shard->lock);
+    atomic_store(&waiter->rc, rc);
+    return NULL;
+}
+
+static bool waited_for(struct fixture *f, const struct zc_entry *e)
+{
+    bool waited;
+
+    lock_page(f);
+    waited = zc_entry_has(e, ZC_F_WAITED);
+    unlock_page(f);
+    return waited;
+}
+
+static void whoever_waits_is_told(void **state)
+{
+    struct waiter waiter[2];
+    pthread_t thread[2];
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_version v = new_version(&f, 1, ZC_F_DIRTY);
+    struct zc_entry *e = make_page(&f, &v);
+    for (int round = 0; round < 2; round++) {
+        lock_page(&f);
+        zc_entry_become(e, ZC_WRITING);
+        unlock_page(&f);
+        for (int i = 0; i < 2; i++) {
+            waiter[i].f = &f;
+            atomic_store(&waiter[i].rc, 1);
+            start(&thread[i], wait_for_page, &waiter[i]);
+        }
+        WAIT_UNTIL(atomic_load(&e->refs) == 3 && waited_for(&f, e), 10000);
+        lock_page(&f);
+        zc_entry_become(e, ZC_LIVE);
+        zc_page_wake_locked(&f.w, e);
+        if (round == 1) {
+            zc_page_unlink_locked(&f.w, e);
+        }
+        unlock_page(&f);
+        for (int i = 0; i < 2; i++) {
+            join(thread[i]);
+            assert_int_equal(atomic_load(&waiter[i].rc), 0);
+        }
+        if (round == 0) {
+            assert_false(zc_entry_has(e, ZC_F_WAITED));
+            assert_int_equal(atomic_load(&e->refs), 1);
+        }
+    }
+    assert_int_equal(stats_of(f.t).count.stalls, 4);
+    assert_int_equal(settled_charge(f.t), f.empty);
+    teardown(&f);
+}
+
+static void not_everybody_may_wait(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_version v = new_version(&f, 1, ZC_F_DIRTY);
+    struct zc_entry *e = make_page(&f, &v);
+    struct zcache_io_page io_page = {.key = KEY};
+    struct zc_batch own = {.tenant = f.t, .io = {.n_pages = 1}, .io_page = &io_page};
+
+    lock_page(&f);
+    zc_entry_become(e, ZC_WRITING);
+    assert_int_equal(zc_page_wait_locked(&f.w, e, true, UINT64_MAX), -EBUSY);
+    assert_int_equal(zc_page_wait_locked(&f.w, e, false, PAST), -ETIMEDOUT);
+    assert_false(zc_entry_has(e, ZC_F_WAITED));
+    f.th->callbacks = &own;
+    assert_int_equal(zc_page_wait_locked(&f.w, e, false, UINT64_MAX), -EDEADLK);
+    atomic_store(&own.done, true); /* completed inside its callback: no longer its own */
+    assert_int_equal(zc_page_wait_locked(&f.w, e, true, UINT64_MAX), -EBUSY);
+    f.th->callbacks = NULL;
+    zc_entry_become(e, ZC_LIVE);
+    unlock_page(&f);
+    assert_int_equal(atomic_load(&e->refs), 1);
+    teardown(&f);
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+/* Decoding. */
+
+static int decode(struct fixture *f, struct zc_entry *e, uint64_t word, void *buf)
+{
+    int rc;
+
+    zc_epoch_enter(f->th->epoch);
+    rc = zc_page_decode(f->cache, f->th, e, word, buf);
+    zc_epoch_exit(f->th->epoch);
+    return rc;
+}
+
+static void damage_is_seen_when_decoding(void **state)
+{
+    static const uint64_t fill = UINT64_C(0x0102030405060708);
+    unsigned char buf[PAGE];
+    uint64_t version;
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_version v = new_version(&f, 4, 0);
+    struct zc_entry *e = make_page(&f, &v);
+    assert_int_equal(decode(&f, e, v.word, buf), 0);
+    assert_true(page_whole(buf, PAGE, KEY, &version) && version == 4);
+    damage(f.t, KEY);
+    assert_int_equal(decode(&f, e, v.word, buf), -EBADMSG);
+    damage(f.t, KEY);
+
+    struct zc_version same = same_version(fill);
+    publish(&f, e, same);
+    assert_int_equal(decode(&f, e, same.word, buf), 0);
+    assert_memory_equal(buf + PAGE - sizeof(fill), &fill, sizeof(fill));
+    assert_true(zc_page_same_intact(&f.w, e));
+    /* A reader that still has the older word sees that the fill is not that word's. */
+    publish(&f, e, same_version(fill + 1));
+    assert_int_equal(decode(&f, e, same.word, buf), -EAGAIN);
+    assert_true(zc_page_same_intact(&f.w, e));
+    /* A record that is damaged gives the same answer, but is not intact. */
+    atomic_store(&e->fill, fill);
+    assert_int_equal(decode(&f, e, word_of(f.t, KEY), buf), -EAGAIN);
+    assert_false(zc_page_same_intact(&f.w, e));
+    assert_int_equal(zcache_get(f.t, KEY, buf, PAGE, NULL, 0), -EBADMSG);
+    atomic_store(&e->fill, fill + 1);
+    teardown(&f);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_page_comes_and_goes),
+        cmocka_unit_test(a_placeholder_can_leave),
+        cmocka_unit_test(a_new_version_forgets_the_old_one),
+        cmocka_unit_test(records_and_payloads_may_be_refused),
+        cmocka_unit_test(dirty_pages_are_counted_by_flush),
+        cmocka_unit_test(another_form_is_the_same_version),
+        cmocka_unit_test(only_resident_pages_have_forms),
+        cmocka_unit_test(a_payload_changes_hands),
+        cmocka_unit_test(an_isolated_page_comes_back_unless_it_is_gone),
+        cmocka_unit_test(whoever_waits_is_told),
+        cmocka_unit_test(not_everybody_may_wait),
+        cmocka_unit_test(damage_is_seen_when_decoding),
+    };
+
+    (void)test_begin(argc, argv, 0);
+    return cmocka_run_group_tests_name("page", tests, NULL, NULL);
+}

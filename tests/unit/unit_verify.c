@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * verify: whatever is wrong is found, and only what is wrong.
+ *
+ * Each test changes one thing behind the cache's back, wants to be told, changes it back and wants
+ * peace again.
+ */
+#include <errno.h>
+
+#include "inside.h"
+#include "verify.h"
+
+#define TEXT_PAGE   key_of(1, 0)
+#define RANDOM_PAGE key_of(1, 1)
+#define SAME_PAGE   key_of(1, 2)
+#define DIRTY_PAGE  key_of(1, 3)
+
+struct fixture {
+    struct zcache *cache;
+    struct zcache_tenant *t;
+};
+
+static void setup(struct fixture *f)
+{
+    static const unsigned char zeros[PAGE];
+
+    f->cache = open_cache(16 * MIB, NULL, NULL);
+    f->t = open_tenant(zcache_root(f->cache), "t", 8 * MIB);
+    assert_int_equal(put_page(f->t, TEXT_PAGE, 1, FILL_TEXT, 0), 0);
+    assert_int_equal(put_page(f->t, RANDOM_PAGE, 1, FILL_RANDOM, ZCACHE_INCOMPRESSIBLE), 0);
+    assert_int_equal(zcache_put(f->t, SAME_PAGE, zeros, PAGE, 0), 0);
+    assert_int_equal(put_page(f->t, DIRTY_PAGE, 1, FILL_TEXT, ZCACHE_DIRTY), 0);
+    verify_cache(f->cache);
+}
+
+static void teardown(struct fixture *f)
+{
+    drop_cache(f->cache);
+}
+
+static int verify(struct fixture *f)
+{
+    log_clear();
+    return zcache_verify(f->cache);
+}
+
+/* It must be found and told. */
+static void expect(struct fixture *f, int rc)
+{
+    assert_int_equal(verify(f), rc);
+    assert_int_equal(log_count("verify"), 1);
+}
+
+static void expect_peace(struct fixture *f)
+{
+    assert_int_equal(verify(f), 0);
+    assert_int_equal(log_count("verify"), 0);
+}
+
+static void changed_bytes(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    damage(f.t, TEXT_PAGE);
+    expect(&f, -EBADMSG);
+    damage(f.t, TEXT_PAGE);
+    expect_peace(&f);
+    assert_int_equal(set_limit(f.t, 4 * MIB, 0), 0);
+    zc_word_payload(word_of(f.t, RANDOM_PAGE))->checksum ^= 1;
+    expect(&f, -EBADMSG);
+    zc_word_payload(word_of(f.t, RANDOM_PAGE))->checksum ^= 1;
+    expect_peace(&f);
+    atomic_fetch_xor(&entry_of(f.t, SAME_PAGE)->fill, 1);
+    expect(&f, -EBADMSG);
+    atomic_fetch_xor(&entry_of(f.t, SAME_PAGE)->fill, 1);
+    expect_peace(&f);
+    teardown(&f);
+}
+
+static void a_wrong_count_of_the_tenant(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    _Atomic uint64_t *const counts[] = {
+        &f.t->n_pages, &f.t->n_dirty[0],       &f.t->n_dirty[1],       &f.t->n_writing,
+        &f.t->n_same,  &f.t->n_incompressible, &f.cache->root->n_pages};
+    for (size_t i = 0; i < ZC_ARRAY_SIZE(counts); i++) {
+        atomic_fetch_add(counts[i], 1);
+        expect(&f, -EUCLEAN);
+        atomic_fetch_sub(counts[i], 1);
+        expect_peace(&f);
+    }
+    teardown(&f);
+}
+
+static void a_wrong_sum_of_a_list(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_lru *lru = lru_of(f.t, entry_of(f.t, TEXT_PAGE));
+    struct zc_tier_sum *sum = &lru->sum[ZCACHE_TIER_RAW];
+    uint64_t *const sums[] = {&sum->pages, &sum->raw_bytes, &sum->stored_bytes,
+                              &sum->allocated_bytes, &lru->sum[ZCACHE_TIER_DENSE].allocated_bytes};
+    for (size_t i = 0; i < ZC_ARRAY_SIZE(sums); i++) {
+        *sums[i] += 16;
+        expect(&f, -EUCLEAN);
+        *sums[i] -= 16;
+        expect_peace(&f);
+    }
+    lru->n_listed[ZCACHE_TIER_RAW]--;
+    expect(&f, -EUCLEAN);
+    lru->n_listed[ZCACHE_TIER_RAW]++;
+    expect_peace(&f);
+    teardown(&f);
+}
+
+static void a_wrong_charge(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    atomic_fetch_sub(&f.t->own.charge, 16);
+    expect(&f, -EUCLEAN);
+    atomic_fetch_add(&f.t->own.charge, 32);
+    expect(&f, -EUCLEAN);
+    atomic_fetch_sub(&f.t->own.charge, 16);
+    expect_peace(&f);
+    teardown(&f);
+}
+
+static void a_replaced_frame_that_is_pinned_may_be_charged(void **state)
+{
+    struct zcache_pin pin;
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    assert_int_equal(zcache_pin(f.t, TEXT_PAGE, 0, &pin), 0);
+    assert_int_equal(put_page(f.t, TEXT_PAGE, 2, FILL_TEXT, 0), 0);
+    drain(f.cache);
+    expect_peace(&f);
+    zcache_unpin(&pin);
+    expect_peace(&f);
+    teardown(&f);
+}
+
+static void a_page_that_is_on_no_list(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_entry *e = isolate(f.t, TEXT_PAGE);
+    expect_peace(&f); /* with a reclaimer: fine */
+    const uint8_t where = atomic_load(&e->where);
+    atomic_store(&e->where, (uint8_t)(where & ~(unsigned)ZC_W_ISOLATED));
+    expect(&f, -EUCLEAN);
+    atomic_store(&e->where, (uint8_t)(where | ZC_W_GONE));
+    expect(&f, -EUCLEAN);
+    atomic_store(&e->where, where);
+    zc_page_putback(f.cache, thread_of(f.cache), e, false);
+    expect_peace(&f);
+    teardown(&f);
+}
+
+static void a_page_on_the_wrong_list(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_entry *e = entry_of(f.t, TEXT_PAGE);
+    atomic_fetch_xor(&e->where, ZCACHE_TIER_FAST);
+    expect(&f, -EUCLEAN);
+    atomic_fetch_xor(&e->where, ZCACHE_TIER_FAST);
+    expect_peace(&f);
+    teardown(&f);
+}
+
+static void states_that_cannot_be(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_entry *e = entry_of(f.t, TEXT_PAGE);
+    const uint16_t flags = atomic_load(&e->flags);
+    const uint64_t word = atomic_load(&e->payload);
+    atomic_store(&e->flags, (uint16_t)((flags & ~(unsigned)ZC_F_STATE) | ZC_LOADING));
+    expect(&f, -EUCLEAN);
+    atomic_store(&e->flags, (uint16_t)((flags & ~(unsigned)ZC_F_STATE) | ZC_DEAD));
+    expect(&f, -EUCLEAN);
+    atomic_store(&e->flags, flags);
+    atomic_store(&e->payload, 0);
+    expect(&f, -EUCLEAN);
+    atomic_store(&e->payload, word);
+    expect_peace(&f);
+    teardown(&f);
+}
+
+static void an_entry_of_nobody(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zcache_tenant *gone = open_tenant(zcache_root(f.cache), "gone", MIB);
+    assert_int_equal(put_page(gone, TEXT_PAGE, 1, FILL_TEXT, 0), 0);
+    atomic_store(&gone->state, ZC_TENANT_CLOSED);
+    expect(&f, -EUCLEAN);
+    atomic_store(&gone->state, ZC_TENANT_OPEN);
+    expect_peace(&f);
+    teardown(&f);
+}
+
+static void a_wrong_count_of_the_index(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_where w = where_of(f.t, TEXT_PAGE);
+    w.shard->n_entries++;
+    expect(&f, -EUCLEAN);
+    w.shard->n_entries--;
+    expect_peace(&f);
+    teardown(&f);
+}
+
+static void without_memory_it_says_so_and_leaves_nothing(void **state)
+{
+    struct fixture f;
+    int rc = -ENOMEM;
+
+    (void)state;
+    setup(&f);
+    const uint64_t bytes = atomic_load(&f.cache->mem[ZC_MEM_THREAD].bytes);
+    for (uint64_t n = 1; rc == -ENOMEM; n++) {
+        fail_after(f.cache, n);
+        rc = zc_verify(f.cache, thread_of(f.cache));
+        assert_true(rc == 0 || rc == -ENOMEM);
+        assert_int_equal(atomic_load(&f.cache->mem[ZC_MEM_THREAD].bytes), bytes);
+        assert_true(n > 1 || rc == -ENOMEM);
+    }
+    fail_after(f.cache, 0);
+    expect_peace(&f);
+    teardown(&f);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(changed_bytes),
+        cmocka_unit_test(a_wrong_count_of_the_tenant),
+        cmocka_unit_test(a_wrong_sum_of_a_list),
+        cmocka_unit_test(a_wrong_charge),
+        cmocka_unit_test(a_replaced_frame_that_is_pinned_may_be_charged),
+        cmocka_unit_test(a_page_that_is_on_no_list),
+        cmocka_unit_test(a_page_on_the_wrong_list),
+        cmocka_unit_test(states_that_cannot_be),
+        cmocka_unit_test(an_entry_of_nobody),
+        cmocka_unit_test(a_wrong_count_of_the_index),
+        cmocka_unit_test(without_memory_it_says_so_and_leaves_nothing),
+    };
+
+    (void)test_begin(argc, argv, 0);
+    return cmocka_run_group_tests_name("verify", tests, NULL, NULL);
+}
