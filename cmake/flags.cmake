@@ -20,7 +20,7 @@ function(zc_report_missing)
     get_property(missing GLOBAL PROPERTY ZCACHE_MISSING_FILES)
     if(missing)
         list(JOIN missing " " missing)
-        message(WARNING "Listed, but missing and left out: ${missing}")
+        message(FATAL_ERROR "Listed, but missing: ${missing}")
     endif()
 endfunction()
 

@@ -2,8 +2,9 @@
 /*
  * api.c - the public functions: check the arguments, forward.
  *
- * Every function first makes sure that the handle is one, that its cache is alive and in this process,
- * then its other arguments; only then is anything touched.  Outputs are written on success only.
+ * Every function first makes sure that the handle is one, that its cache is alive and in this
+ * process, then its other arguments; only then is anything touched.  Outputs are written on success
+ * only.
  */
 #include <errno.h>
 #include <string.h>
@@ -31,12 +32,12 @@
      ZCACHE_NOIO | ZCACHE_BEST_EFFORT | ZCACHE_IF_ABSENT)
 #define GET_FLAGS                                                                                  \
     (ZCACHE_TAKE | ZCACHE_PEEK | ZCACHE_NO_LOAD | ZCACHE_SCAN | ZCACHE_NOWAIT | ZCACHE_NOIO)
-#define PIN_FLAGS (GET_FLAGS & ~(unsigned)ZCACHE_TAKE)
-#define DELETE_FLAGS (ZCACHE_NOWAIT | ZCACHE_NOIO)
+#define PIN_FLAGS       (GET_FLAGS & ~(unsigned)ZCACHE_TAKE)
+#define DELETE_FLAGS    (ZCACHE_NOWAIT | ZCACHE_NOIO)
 #define STALL_NS_PER_MS UINT64_C(1000000)
 
-#define STR_(x) #x
-#define STR(x) STR_(x)
+#define STR_(x)         #x
+#define STR(x)          STR_(x)
 
 /* ---- handles ------------------------------------------------------------------------------- */
 
@@ -127,7 +128,9 @@ int zcache_close(struct zcache *cache, unsigned flags)
     return zc_cache_close(cache, th, (flags & ZCACHE_DISCARD) != 0);
 }
 
-int zcache_options_parse(struct zcache_options *opts, const char *text, char *error,
+int zcache_options_parse(struct zcache_options *opts,
+                         const char *text,
+                         char *error,
                          size_t error_cap)
 {
     if (opts == NULL || text == NULL || (error == NULL && error_cap != 0)) {
@@ -151,7 +154,10 @@ static bool put_args_ok(const struct zcache *cache, const void *data, size_t len
            (flags & ~(unsigned)PUT_FLAGS) == 0 && !both;
 }
 
-int zcache_put(struct zcache_tenant *tenant, struct zcache_key key, const void *data, size_t len,
+int zcache_put(struct zcache_tenant *tenant,
+               struct zcache_key key,
+               const void *data,
+               size_t len,
                unsigned flags)
 {
     struct zc_thread *th;
@@ -171,7 +177,9 @@ int zcache_put(struct zcache_tenant *tenant, struct zcache_key key, const void *
     return rc;
 }
 
-int zcache_put_many(struct zcache_tenant *tenant, struct zcache_page *pages, size_t n,
+int zcache_put_many(struct zcache_tenant *tenant,
+                    struct zcache_page *pages,
+                    size_t n,
                     unsigned flags)
 {
     struct zc_thread *th;
@@ -209,8 +217,12 @@ static bool get_args_ok(const void *buf, size_t cap, unsigned flags)
     return (buf != NULL) == (cap != 0) && (flags & ~(unsigned)GET_FLAGS) == 0 && !take_nothing;
 }
 
-int zcache_get(struct zcache_tenant *tenant, struct zcache_key key, void *buf, size_t cap,
-               size_t *len_out, unsigned flags)
+int zcache_get(struct zcache_tenant *tenant,
+               struct zcache_key key,
+               void *buf,
+               size_t cap,
+               size_t *len_out,
+               unsigned flags)
 {
     struct zc_thread *th;
     int rc = check_tenant(tenant);
@@ -233,8 +245,11 @@ int zcache_get(struct zcache_tenant *tenant, struct zcache_key key, void *buf, s
     return ZC_LIKELY(rc == 0) ? zc_get(tenant, th, key, buf, cap, len_out, flags) : rc;
 }
 
-static int take_many(struct zcache_tenant *t, struct zc_thread *th, struct zcache_page *pages,
-                     size_t n, unsigned flags)
+static int take_many(struct zcache_tenant *t,
+                     struct zc_thread *th,
+                     struct zcache_page *pages,
+                     size_t n,
+                     unsigned flags)
 {
     int first = 0;
     int rc = zc_tenant_enter(t);
@@ -251,7 +266,9 @@ static int take_many(struct zcache_tenant *t, struct zc_thread *th, struct zcach
     return first;
 }
 
-int zcache_get_many(struct zcache_tenant *tenant, struct zcache_page *pages, size_t n,
+int zcache_get_many(struct zcache_tenant *tenant,
+                    struct zcache_page *pages,
+                    size_t n,
                     unsigned flags)
 {
     struct zc_thread *th;
@@ -276,7 +293,9 @@ int zcache_get_many(struct zcache_tenant *tenant, struct zcache_page *pages, siz
                                       : zc_get_many(tenant, th, pages, n, flags);
 }
 
-int zcache_pin(struct zcache_tenant *tenant, struct zcache_key key, unsigned flags,
+int zcache_pin(struct zcache_tenant *tenant,
+               struct zcache_key key,
+               unsigned flags,
                struct zcache_pin *pin_out)
 {
     struct zc_thread *th;
@@ -382,7 +401,8 @@ static int check_store(const struct zcache_store *store)
     return (store->flags & ~known) == 0 && store->group_shift <= 16 ? 0 : -EINVAL;
 }
 
-int zcache_tenant_open(struct zcache_tenant *parent, const struct zcache_tenant_options *opts,
+int zcache_tenant_open(struct zcache_tenant *parent,
+                       const struct zcache_tenant_options *opts,
                        struct zcache_tenant **out)
 {
     struct zcache_tenant_options checked = ZCACHE_TENANT_OPTIONS_INIT;
@@ -447,7 +467,9 @@ static void apply_limits(struct zcache_tenant *t, const struct zcache_limits *l)
     zc_lock_release(&t->cache->admin);
 }
 
-static void drain(struct zcache_tenant *t, struct zc_thread *th, unsigned timeout_ms,
+static void drain(struct zcache_tenant *t,
+                  struct zc_thread *th,
+                  unsigned timeout_ms,
                   struct zcache_shrink_result *result)
 {
     uint64_t limit = zc_quota_limit(t->account);
@@ -462,8 +484,10 @@ static void drain(struct zcache_tenant *t, struct zc_thread *th, unsigned timeou
     }
 }
 
-int zcache_tenant_set_limits(struct zcache_tenant *tenant, const struct zcache_limits *limits,
-                             unsigned timeout_ms, struct zcache_shrink_result *result_out)
+int zcache_tenant_set_limits(struct zcache_tenant *tenant,
+                             const struct zcache_limits *limits,
+                             unsigned timeout_ms,
+                             struct zcache_shrink_result *result_out)
 {
     struct zcache_shrink_result result = {0};
     struct zcache_limits checked;
@@ -495,7 +519,9 @@ int zcache_tenant_set_limits(struct zcache_tenant *tenant, const struct zcache_l
     return 0;
 }
 
-int zcache_shrink(struct zcache_tenant *tenant, uint64_t bytes, unsigned timeout_ms,
+int zcache_shrink(struct zcache_tenant *tenant,
+                  uint64_t bytes,
+                  unsigned timeout_ms,
                   struct zcache_shrink_result *result_out)
 {
     struct zcache_shrink_result result = {0};
@@ -590,8 +616,10 @@ int zcache_stats(struct zcache_tenant *tenant, struct zcache_stats *out)
     return rc;
 }
 
-int zcache_metrics_write(struct zcache *cache, enum zcache_metrics_format format,
-                         zcache_write_fn *write, void *ctx)
+int zcache_metrics_write(struct zcache *cache,
+                         enum zcache_metrics_format format,
+                         zcache_write_fn *write,
+                         void *ctx)
 {
     int rc = check_cache(cache);
 

@@ -6,15 +6,15 @@
  *                                   ^          ^
  *                     callback returns         zcache_done() from any thread, even earlier
  *
- * A token is the slot in the table and a sequence number; a completion is obeyed only if the slot's batch
- * has that token and is CALLED, so a second or a foreign one changes nothing.
+ * A token is the slot in the table and a sequence number; a completion is obeyed only if the slot's
+ * batch has that token and is CALLED, so a second or a foreign one changes nothing.
  *
- * References: the maker, the completion, and the call itself (the callback may still be running when
- * another thread completes the batch).  The last one frees it for the next user.
+ * References: the maker, the completion, and the call itself (the callback may still be running
+ * when another thread completes the batch).  The last one frees it for the next user.
  *
- * Memory: batches are made at first use and kept.  WRITE_KEPT of them exist from the start and only writes
- * may use them, so that a full cache can always write a page back.  Copies of pages come from a
- * budget that was charged at open.
+ * Memory: batches are made at first use and kept.  WRITE_KEPT of them exist from the start and only
+ * writes may use them, so that a full cache can always write a page back.  Copies of pages come
+ * from a budget that was charged at open.
  *
  * Locks: the table's leaf lock.  Nothing is held when a callback or finish() runs.
  */
@@ -24,7 +24,7 @@
 
 #include "mathx.h"
 
-#define SLOTS 256u
+#define SLOTS      256u
 #define WRITE_KEPT 2u
 #define COPY_SHARE 32u /* of the capacity, at most, for copies in flight */
 
@@ -38,7 +38,7 @@ struct zc_io {
     /* atomic */
     _Atomic uint32_t n_discards;
     _Atomic uint32_t write_pages; /* in the store's hands */
-    _Atomic uint64_t bytes; /* of pages in the store's hands */
+    _Atomic uint64_t bytes;       /* of pages in the store's hands */
     _Atomic uint64_t copy_left;
     uint64_t copy_max; /* set once */
 };
@@ -48,8 +48,7 @@ struct zc_io {
 static size_t batch_bytes(const struct zcache *cache)
 {
     return sizeof(struct zc_batch) +
-           cache->opt.batch_pages *
-               (sizeof(struct zc_batch_page) + sizeof(struct zcache_io_page));
+           cache->opt.batch_pages * (sizeof(struct zc_batch_page) + sizeof(struct zcache_io_page));
 }
 
 static struct zc_batch *batch_alloc(struct zcache *cache)
@@ -111,8 +110,11 @@ static int slot_wait(struct zcache *cache, bool is_write, uint64_t deadline_ns, 
     return rc;
 }
 
-int zc_batch_make(struct zcache_tenant *t, enum zcache_io_op op, zc_batch_finish_fn *finish,
-                  uint64_t deadline_ns, struct zc_batch **out)
+int zc_batch_make(struct zcache_tenant *t,
+                  enum zcache_io_op op,
+                  zc_batch_finish_fn *finish,
+                  uint64_t deadline_ns,
+                  struct zc_batch **out)
 {
     struct zcache *cache = t->cache;
     struct zc_batch *b;
@@ -458,8 +460,29 @@ int zc_batch_barrier(struct zcache_tenant *t, struct zc_thread *th, uint64_t dea
 
 /* ---- discard ------------------------------------------------------------------------------- */
 
-int zc_batch_discard_begin(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key,
-                           bool range, uint64_t deadline_ns, struct zc_batch **out)
+static void withdraw(struct zc_batch *b)
+{
+    struct zc_io *io = b->cache->io;
+
+    atomic_fetch_sub(&io->n_discards, 1);
+    zc_lock_acquire(&io->lock);
+    zc_list_del(&b->announced);
+    zc_lock_release(&io->lock);
+}
+
+/* Only when the store is through with it, however long its caller waited. */
+static void finish_discard(struct zc_batch *b, struct zc_thread *th)
+{
+    (void)th;
+    withdraw(b);
+}
+
+int zc_batch_discard_begin(struct zcache_tenant *t,
+                           struct zc_thread *th,
+                           struct zcache_key key,
+                           bool range,
+                           uint64_t deadline_ns,
+                           struct zc_batch **out)
 {
     struct zc_io *io = t->cache->io;
     struct zc_batch *b;
@@ -468,7 +491,7 @@ int zc_batch_discard_begin(struct zcache_tenant *t, struct zc_thread *th, struct
     if (zc_batch_serial_self(th, t->store)) {
         return -EDEADLK;
     }
-    rc = zc_batch_make(t, ZCACHE_IO_DISCARD, NULL, deadline_ns, &b);
+    rc = zc_batch_make(t, ZCACHE_IO_DISCARD, finish_discard, deadline_ns, &b);
     if (rc != 0) {
         return rc;
     }
@@ -484,10 +507,11 @@ int zc_batch_discard_begin(struct zcache_tenant *t, struct zc_thread *th, struct
     return 0;
 }
 
-int zc_batch_discard_end(struct zc_batch *batch, struct zc_thread *th, bool call,
+int zc_batch_discard_end(struct zc_batch *batch,
+                         struct zc_thread *th,
+                         bool call,
                          uint64_t deadline_ns)
 {
-    struct zc_io *io = batch->cache->io;
     int rc = 0;
 
     if (call) {
@@ -497,11 +521,9 @@ int zc_batch_discard_end(struct zc_batch *batch, struct zc_thread *th, bool call
         if (rc == 0) {
             rc = batch->error != 0 ? batch->error : batch->io_page[0].status;
         }
+    } else {
+        withdraw(batch);
     }
-    atomic_fetch_sub(&io->n_discards, 1);
-    zc_lock_acquire(&io->lock);
-    zc_list_del(&batch->announced);
-    zc_lock_release(&io->lock);
     zc_batch_drop(batch);
     return rc;
 }

@@ -2,9 +2,10 @@
 /*
  * Batches in the store's hands: the only place that calls the user's callbacks.
  *
- * A batch is made, filled by its module (writeback, load, or a plain barrier or discard), called once, and
- * completed once: by the callback's return value, or by zcache_done() on any thread.  Its module's
- * finish function then runs.  Whoever made it may wait for that and read the pages' results.
+ * A batch is made, filled by its module (writeback, load, or a plain barrier or discard), called
+ * once, and completed once: by the callback's return value, or by zcache_done() on any thread.  Its
+ * module's finish function then runs.  Whoever made it may wait for that and read the pages'
+ * results.
  */
 #ifndef ZC_BATCH_H
 #define ZC_BATCH_H
@@ -17,8 +18,6 @@
 #include "core.h"
 #include "tenant.h"
 
-#define ZC_BATCH_PAGES_MAX 1024u /* bound of the option batch_pages */
-
 enum zc_batch_state {
     ZC_BATCH_FREE,
     ZC_BATCH_FILLING,  /* its maker's only */
@@ -28,14 +27,15 @@ enum zc_batch_state {
 
 /** struct zc_batch_page - the library's side of a page in a batch. */
 struct zc_batch_page {
-    struct zc_entry *entry; /* a reference is held */
-    uint32_t version;       /* that is being written */
-    bool isolated;          /* to be put back on its list at completion, */
-    bool evict;             /* unless it is clean then and may go */
-    struct zc_frame *pin;   /* raw bytes are given to the store in place */
-    void *copy;             /* or a decoded copy, */
-    size_t copy_bytes;      /* of this size */
-    bool scan;              /* load: by a scan */
+    struct zc_entry *entry;    /* a reference is held */
+    uint32_t version;          /* that is being written */
+    bool isolated;             /* to be put back on its list at completion, */
+    bool evict;                /* unless it is clean then and may go */
+    struct zc_frame *pin;      /* raw bytes are given to the store in place */
+    void *copy;                /* or a decoded copy, */
+    size_t copy_bytes;         /* of this size */
+    struct zcache_page *owner; /* load: the caller's page, for the maker only */
+    bool scan;                 /* load: by a scan */
 };
 
 struct zc_batch;
@@ -47,7 +47,7 @@ struct zc_batch {
     struct zcache_tenant *tenant; /* held */
     struct zc_store *store;
     zc_batch_finish_fn *finish;
-    struct zc_batch *outer; /* callbacks this thread was in before: thread.h */
+    struct zc_batch *outer;   /* callbacks this thread was in before: thread.h */
     struct zc_list announced; /* a discard's, on the table's list */
     uint32_t slot;
     _Atomic uint32_t refs; /* maker, completion, the call itself */
@@ -59,7 +59,7 @@ struct zc_batch {
     uint32_t n_failed;
     uint32_t n_evicted;
     uint64_t freed_bytes;
-    int error; /* the first */
+    int error;                  /* the first */
     struct zc_batch_page *page; /* as many as io.pages has room for */
     struct zcache_io_page *io_page;
 };
@@ -67,7 +67,8 @@ struct zc_batch {
 int zc_io_create(struct zcache *cache);
 void zc_io_destroy(struct zcache *cache);
 
-/** zc_io_bytes() - bytes of pages in the store's hands: copies, frames held in place, read buffers. */
+/** zc_io_bytes() - bytes of pages in the store's hands: copies, frames held in place, read buffers.
+ * */
 uint64_t zc_io_bytes(const struct zcache *cache);
 
 /**
@@ -77,8 +78,11 @@ uint64_t zc_io_bytes(const struct zcache *cache);
  *
  * Return: 0; -EBUSY none is free; -ETIMEDOUT; -ENOMEM.
  */
-int zc_batch_make(struct zcache_tenant *t, enum zcache_io_op op, zc_batch_finish_fn *finish,
-                  uint64_t deadline_ns, struct zc_batch **out);
+int zc_batch_make(struct zcache_tenant *t,
+                  enum zcache_io_op op,
+                  zc_batch_finish_fn *finish,
+                  uint64_t deadline_ns,
+                  struct zc_batch **out);
 
 /** zc_batch_room() - pages that a write batch may carry now, within batch_pages and inflight. */
 unsigned zc_batch_room(struct zcache *cache);
@@ -111,16 +115,22 @@ bool zc_batch_serial_self(const struct zc_thread *th, const struct zc_store *sto
 /**
  * zc_batch_discard_begin() - announce that a page, or a range, is about to be discarded.
  *
- * Until the end no write and no load of these keys is started, so that the discard can neither remove a
- * newer version from the store nor be overtaken by a read of the old one.  First announce, then remove
- * from the cache, then end with @call.
+ * Until the end no write and no load of these keys is started, so that the discard can neither
+ * remove a newer version from the store nor be overtaken by a read of the old one.  First announce,
+ * then remove from the cache, then end with @call.
  *
  * Return: 0; -EBUSY, -ETIMEDOUT, -ENOMEM, -EDEADLK.
  */
-int zc_batch_discard_begin(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key,
-                           bool range, uint64_t deadline_ns, struct zc_batch **out);
-/** zc_batch_discard_end() - call the store if @call, and withdraw.  Return: 0; its error. */
-int zc_batch_discard_end(struct zc_batch *batch, struct zc_thread *th, bool call,
+int zc_batch_discard_begin(struct zcache_tenant *t,
+                           struct zc_thread *th,
+                           struct zcache_key key,
+                           bool range,
+                           uint64_t deadline_ns,
+                           struct zc_batch **out);
+/** zc_batch_discard_end() - call the store if @call; withdrawn at completion.  Return: 0; its error. */
+int zc_batch_discard_end(struct zc_batch *batch,
+                         struct zc_thread *th,
+                         bool call,
                          uint64_t deadline_ns);
 /** zc_batch_discarding() - whether that key is announced. */
 bool zc_batch_discarding(struct zcache_tenant *t, struct zcache_key key);

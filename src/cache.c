@@ -5,8 +5,9 @@
  *
  *     fork guard -> core (pools, epoch, codecs, index, threads) -> io -> tenants, root -> shrinker
  *
- * Close has a point of no return: the flush has succeeded, nothing is pinned, no call is inside.  Before it
- * the cache stays open; after it calls return -ESHUTDOWN, stores are detached, everything is freed.
+ * Close has a point of no return: the flush has succeeded, nothing is pinned, no call is inside.
+ * Before it the cache stays open; after it calls return -ESHUTDOWN, stores are detached, everything
+ * is freed.
  */
 #include "cache.h"
 

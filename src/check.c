@@ -8,8 +8,8 @@
  *
  * A broken library cannot promise anything any more, least of all that dirty pages are what the
  * caller put, so it stops the process before a store sees them.  It prints nothing, because the
- * process's output is not the library's: where and what failed is left on the stack for whoever reads
- * the core.  Test builds do print.
+ * process's output is not the library's: where and what failed is left on the stack for whoever
+ * reads the core.  Test builds do print.
  *
  * The hook is per thread, so that a test that provokes a failure does not catch those of others.  A
  * hook in the options of a cache was considered: at the point of failure no cache may be in reach.

@@ -10,8 +10,8 @@
  *   5. unlink the tenant; its record waits to be used again
  * If a step fails the tenant is open again, with the pages that are left.
  *
- * Reparenting gives a page a new record under the parent, since a record's owner never changes while
- * readers may look at it; the payload moves as it is.
+ * Reparenting gives a page a new record under the parent, since a record's owner never changes
+ * while readers may look at it; the payload moves as it is.
  *
  * Locks: shard locks, of both keys' shards in step 3 of REPARENT, by address; list locks below.
  */
@@ -22,7 +22,7 @@
 #include "mathx.h"
 #include "writeback.h"
 
-#define BATCH 64u
+#define BATCH             64u
 #define COLLISION_FLUSHES 3
 
 /* ---- flush --------------------------------------------------------------------------------- */
@@ -95,8 +95,7 @@ static void drop_all(struct zcache_tenant *t, struct zc_thread *th, bool flushed
 
             while (budget > 0) {
                 struct zc_entry *pages[BATCH];
-                unsigned n =
-                    zc_lru_isolate(lru, (enum zcache_tier)tier, 0, &budget, pages, BATCH);
+                unsigned n = zc_lru_isolate(lru, (enum zcache_tier)tier, 0, &budget, pages, BATCH);
 
                 for (unsigned i = 0; i < n; i++) {
                     drop_page(t->cache, th, pages[i], flushed);
@@ -132,11 +131,12 @@ static void detach_locked(const struct zc_where *from, struct zc_entry *e, struc
 }
 
 /* 0: moved, or dropped for the parent's own page; -EEXIST: dirty, and the parent has the key. */
-static int move_locked(const struct zc_where *from, const struct zc_where *to, struct zc_entry *e,
+static int move_locked(const struct zc_where *from,
+                       const struct zc_where *to,
+                       struct zc_entry *e,
                        struct zc_entry **fresh)
 {
-    struct zc_entry *other =
-        zc_shard_find_locked(to->shard, to->hash, to->tenant->slot, e->key);
+    struct zc_entry *other = zc_shard_find_locked(to->shard, to->hash, to->tenant->slot, e->key);
     struct zc_version v = {0};
 
     if (other != NULL) {
@@ -196,7 +196,9 @@ static int move_page(struct zcache_tenant *t, struct zc_thread *th, struct zc_en
     return rc;
 }
 
-static int move_list(struct zcache_tenant *t, struct zc_thread *th, struct zc_lru *lru,
+static int move_list(struct zcache_tenant *t,
+                     struct zc_thread *th,
+                     struct zc_lru *lru,
                      enum zcache_tier tier)
 {
     uint64_t budget = zc_lru_length(lru, tier);
@@ -275,7 +277,9 @@ static int wait_uncharged(struct zcache_tenant *t, struct zc_thread *th, uint64_
     return zc_quota_charge(t->account) == 0 ? 0 : -ETIMEDOUT;
 }
 
-static int empty(struct zcache_tenant *t, struct zc_thread *th, enum zcache_close_mode mode,
+static int empty(struct zcache_tenant *t,
+                 struct zc_thread *th,
+                 enum zcache_close_mode mode,
                  uint64_t deadline_ns)
 {
     int rc = 0;

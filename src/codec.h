@@ -3,8 +3,8 @@
  * Codec registry, instances and per-thread contexts.
  *
  * A codec is an implementation (struct zcache_codec), an instance is a codec at a level.  A payload
- * records the instance that made it; instances live as long as the cache, so a payload can be decoded
- * whatever is selected now.  Instance 0 is "none": raw bytes.  Contexts are per thread and
+ * records the instance that made it; instances live as long as the cache, so a payload can be
+ * decoded whatever is selected now.  Instance 0 is "none": raw bytes.  Contexts are per thread and
  * instance, created at first use through struct zc_mem, so they are accounted for.
  */
 #ifndef ZC_CODEC_H
@@ -17,10 +17,10 @@
 
 #include "plat.h"
 
-#define ZC_CODEC_NONE 0u
+#define ZC_CODEC_NONE          0u
 #define ZC_CODEC_INSTANCES_MAX 17 /* with instance 0 */
-#define ZC_CODEC_CUSTOM_MAX 8
-#define ZC_CODEC_NO_MEMORY SIZE_MAX
+#define ZC_CODEC_CUSTOM_MAX    8
+#define ZC_CODEC_NO_MEMORY     SIZE_MAX
 
 /**
  * struct zc_codec_impl - what the registry works with; the built-in ones are zc_codec_lz4 and
@@ -33,11 +33,21 @@ struct zc_codec_impl {
     int level_max;
     int level_default;
     void *(*context_create)(const struct zc_mem *mem, int level, const struct zcache_codec *custom);
-    void (*context_destroy)(const struct zc_mem *mem, void *context,
+    void (*context_destroy)(const struct zc_mem *mem,
+                            void *context,
                             const struct zcache_codec *custom);
-    size_t (*encode)(void *context, int level, void *dst, size_t cap, const void *src, size_t len,
+    size_t (*encode)(void *context,
+                     int level,
+                     void *dst,
+                     size_t cap,
+                     const void *src,
+                     size_t len,
                      const struct zcache_codec *custom);
-    int (*decode)(void *context, void *dst, size_t len, const void *src, size_t stored,
+    int (*decode)(void *context,
+                  void *dst,
+                  size_t len,
+                  const void *src,
+                  size_t stored,
                   const struct zcache_codec *custom);
     bool decode_needs_context;
 };
@@ -61,7 +71,8 @@ int zc_codecs_register(struct zc_codecs *codecs, const struct zcache_codec *cust
 /**
  * zc_codecs_instance() - the instance of a text "name" or "name:level"; made if new.
  *
- * Return: 0 and its number in @id_out ("none" is 0); -ENOTSUP unknown name; -EINVAL bad text or level;
+ * Return: 0 and its number in @id_out ("none" is 0); -ENOTSUP unknown name; -EINVAL bad text or
+ * level;
  * -ENOSPC.
  */
 int zc_codecs_instance(struct zc_codecs *codecs, const char *text, uint8_t *id_out);
@@ -72,19 +83,30 @@ void zc_codecs_describe(const struct zc_codecs *codecs, uint8_t id, char *buf, s
 /**
  * zc_codec_encode() - compress with instance @id (not 0).
  *
- * Return: stored bytes; 0 if they do not fit into @cap; ZC_CODEC_NO_MEMORY for a context, which says
- * nothing about the page.
+ * Return: stored bytes; 0 if they do not fit into @cap; ZC_CODEC_NO_MEMORY for a context, which
+ * says nothing about the page.
  */
-size_t zc_codec_encode(struct zc_codecs *codecs, struct zc_codec_set *set, uint8_t id, void *dst,
-                       size_t cap, const void *src, size_t len);
+size_t zc_codec_encode(struct zc_codecs *codecs,
+                       struct zc_codec_set *set,
+                       uint8_t id,
+                       void *dst,
+                       size_t cap,
+                       const void *src,
+                       size_t len);
 
 /**
- * zc_codec_decode() - restore exactly @len bytes with instance @id (not 0) from possibly damaged input.
+ * zc_codec_decode() - restore exactly @len bytes with instance @id (not 0) from possibly damaged
+ * input.
  *
  * Return: 0; -EBADMSG; -ENOMEM no memory for a context.
  */
-int zc_codec_decode(struct zc_codecs *codecs, struct zc_codec_set *set, uint8_t id, void *dst,
-                    size_t len, const void *src, size_t stored);
+int zc_codec_decode(struct zc_codecs *codecs,
+                    struct zc_codec_set *set,
+                    uint8_t id,
+                    void *dst,
+                    size_t len,
+                    const void *src,
+                    size_t stored);
 
 /** zc_codec_set_fini() - destroy a thread's contexts. */
 void zc_codec_set_fini(struct zc_codecs *codecs, struct zc_codec_set *set);
@@ -92,8 +114,8 @@ void zc_codec_set_fini(struct zc_codecs *codecs, struct zc_codec_set *set);
 /* codec_same.c: pages that repeat one 8-byte word. */
 
 /**
- * zc_same_detect() - whether @len bytes repeat their first 8 bytes (the tail may be cut short; pages
- * shorter than 8 bytes always do).
+ * zc_same_detect() - whether @len bytes repeat their first 8 bytes (the tail may be cut short;
+ * pages shorter than 8 bytes always do).
  *
  * Return: true and the word (bytes beyond @len zero) in @word_out.
  */

@@ -2,19 +2,19 @@
 /*
  * core.c - the parts that all of a cache's modules share.
  *
- * Memory.  Page memory (entries, payloads) is reserved on a tenant's account by whoever allocates it
- * and refunded here when it is freed.  Metadata (index, tenants, threads, batches) is charged to the
- * root; a part of the capacity is prepaid for it at open, so that a full cache can still register a
- * thread or write a page back.  Beyond that, metadata reserves like everything else.
+ * Memory.  Page memory (entries, payloads) is reserved on a tenant's account by whoever allocates
+ * it and refunded here when it is freed.  Metadata (index, tenants, threads, batches) is charged to
+ * the root; a part of the capacity is prepaid for it at open, so that a full cache can still
+ * register a thread or write a page back.  Beyond that, metadata reserves like everything else.
  *
  *     capacity   |  pages ... | slack | prepaid for metadata |
  *
- * Freeing.  Whatever readers may see goes through the epoch; its charge is refunded when it is really
- * freed, so that retired memory never hides.  A frame that is pinned when its grace period ends is
- * freed by the last unpin.
+ * Freeing.  Whatever readers may see goes through the epoch; its charge is refunded when it is
+ * really freed, so that retired memory never hides.  A frame that is pinned when its grace period
+ * ends is freed by the last unpin.
  *
- * Progress.  Every wait for room, a batch or another thread is a wait for "something was freed, completed
- * or given back"; who does such a thing signals, which costs one load if nobody waits.
+ * Progress.  Every wait for room, a batch or another thread is a wait for "something was freed,
+ * completed or given back"; who does such a thing signals, which costs one load if nobody waits.
  *
  * Locks: progress.lock and bell.lock (leaf).
  */
@@ -27,11 +27,11 @@
 #include "mathx.h"
 
 /* Prepaid: 1/32 of the capacity, enough for the zstd contexts of some threads at common sizes. */
-#define PREPAID_SHARE 32u
-#define PREPAID_MIN (UINT64_C(192) << 10)
-#define PREPAID_MAX (UINT64_C(8) << 20)
-#define LIMBO_BYTES (UINT64_C(64) << 10)
-#define LOG_WINDOW_NS UINT64_C(1000000000)
+#define PREPAID_SHARE  32u
+#define PREPAID_MIN    (UINT64_C(192) << 10)
+#define PREPAID_MAX    (UINT64_C(8) << 20)
+#define LIMBO_BYTES    (UINT64_C(64) << 10)
+#define LOG_WINDOW_NS  UINT64_C(1000000000)
 #define LOG_PER_WINDOW 10u
 
 /* ---- charged metadata ---------------------------------------------------------------------- */
@@ -187,7 +187,9 @@ void zc_core_retire_word(struct zc_thread *th, uint64_t word, struct zc_account 
     }
 }
 
-void zc_core_unref_entry(struct zcache *cache, struct zc_thread *th, struct zc_entry *e,
+void zc_core_unref_entry(struct zcache *cache,
+                         struct zc_thread *th,
+                         struct zc_entry *e,
                          struct zc_account *account)
 {
     if (zc_entry_unref(e)) {
@@ -289,15 +291,17 @@ static bool log_admits(struct zcache *cache, const char *event)
     uint64_t now = zc_plat_now_ns();
     uint64_t start = atomic_load(&w->start_ns);
 
-    if (now - start >= LOG_WINDOW_NS &&
-        atomic_compare_exchange_strong(&w->start_ns, &start, now)) {
+    if (now - start >= LOG_WINDOW_NS && atomic_compare_exchange_strong(&w->start_ns, &start, now)) {
         atomic_store(&w->n, 0);
     }
     return atomic_fetch_add(&w->n, 1) < LOG_PER_WINDOW;
 }
 
-void zc_core_log(struct zcache *cache, enum zcache_log_level level, const char *event,
-                 const char *format, ...)
+void zc_core_log(struct zcache *cache,
+                 enum zcache_log_level level,
+                 const char *event,
+                 const char *format,
+                 ...)
 {
     char text[256];
     va_list args;
@@ -329,14 +333,14 @@ static int make_pools(struct zcache *cache)
 static void make_mem(struct zcache *cache)
 {
     zc_quota_init(&cache->account, NULL, cache->opt.capacity_bytes);
-    cache->prepaid_max = ZC_MIN(ZC_MAX(cache->opt.capacity_bytes / PREPAID_SHARE, PREPAID_MIN),
-                                PREPAID_MAX);
+    cache->prepaid_max =
+        ZC_MIN(ZC_MAX(cache->opt.capacity_bytes / PREPAID_SHARE, PREPAID_MIN), PREPAID_MAX);
     if (zc_quota_reserve(&cache->account, cache->prepaid_max, ZC_QUOTA_RECLAIM) == NULL) {
         atomic_store(&cache->prepaid, cache->prepaid_max);
     }
     for (int k = 0; k < ZC_MEM_KINDS; k++) {
-        cache->mem[k] = (struct zc_core_mem){
-            .mem = {meta_alloc, meta_free, &cache->mem[k]}, .cache = cache};
+        cache->mem[k] =
+            (struct zc_core_mem){.mem = {meta_alloc, meta_free, &cache->mem[k]}, .cache = cache};
     }
 }
 

@@ -28,10 +28,19 @@ struct zc_tenants;
 struct zc_io;
 struct zc_shrinker;
 
-enum zc_cache_state { ZC_CACHE_OPEN = 0, ZC_CACHE_CLOSED = 1 };
+enum zc_cache_state {
+    ZC_CACHE_OPEN = 0,
+    ZC_CACHE_CLOSED = 1
+};
 
 /** enum zc_mem_kind - what charged metadata is for; one gauge each. */
-enum zc_mem_kind { ZC_MEM_INDEX, ZC_MEM_TENANT, ZC_MEM_THREAD, ZC_MEM_IO, ZC_MEM_KINDS };
+enum zc_mem_kind {
+    ZC_MEM_INDEX,
+    ZC_MEM_TENANT,
+    ZC_MEM_THREAD,
+    ZC_MEM_IO,
+    ZC_MEM_KINDS
+};
 
 struct zc_core_mem {
     struct zc_mem mem; /* what modules are given; its ctx is this structure */
@@ -60,8 +69,8 @@ enum zc_bell_reason {
 struct zc_bell {
     struct zc_lock lock;
     struct zc_cond cond;
-    _Atomic uint32_t rung;     /* reasons not yet taken; set under lock */
-    _Atomic uint64_t quiet_ns; /* no pressure rings before: the last round found nothing to do */
+    _Atomic uint32_t rung;      /* reasons not yet taken; set under lock */
+    _Atomic uint64_t quiet_ns;  /* no pressure rings before: the last round found nothing to do */
     _Atomic uint64_t fruitless; /* rounds that freed nothing although somebody waited */
     _Atomic uint64_t wakes;
     _Atomic uint64_t rounds;
@@ -96,13 +105,13 @@ struct zcache {
     bool threads_up; /* threads is initialised */
     /* atomic */
     _Atomic int state;
-    _Atomic int closing;                    /* a close is under way */
-    _Atomic uint8_t codec[ZCACHE_TIERS];    /* instance that a tier encodes with now */
+    _Atomic int closing;                 /* a close is under way */
+    _Atomic uint8_t codec[ZCACHE_TIERS]; /* instance that a tier encodes with now */
     _Atomic uint64_t bad_completions;
     _Atomic uint64_t entry_bytes;
     _Atomic uint64_t meta_refused; /* bytes of the metadata refused last; 0 when made up for */
-    _Atomic uint64_t prepaid; /* charged for metadata, not used yet */
-    struct zc_account account; /* the root's */
+    _Atomic uint64_t prepaid;      /* charged for metadata, not used yet */
+    struct zc_account account;     /* the root's */
     struct zc_progress progress;
     struct zc_bell bell;
     struct zc_lock admin;
@@ -118,8 +127,11 @@ int zc_core_init(struct zcache *cache);
 void zc_core_fini(struct zcache *cache);
 
 /** zc_core_log() - a message through the user's callback, at most ten a second for one event. */
-void zc_core_log(struct zcache *cache, enum zcache_log_level level, const char *event,
-                 const char *format, ...) __attribute__((format(printf, 4, 5)));
+void zc_core_log(struct zcache *cache,
+                 enum zcache_log_level level,
+                 const char *event,
+                 const char *format,
+                 ...) __attribute__((format(printf, 4, 5)));
 
 /** zc_core_mem() - charged metadata memory of a kind. */
 static inline const struct zc_mem *zc_core_mem(struct zcache *cache, enum zc_mem_kind kind)
@@ -142,18 +154,22 @@ void zc_core_release(struct zcache *cache, void *ptr, size_t size, struct zc_acc
 /** zc_core_retire_payload() - release a payload through the epoch; pinned frames at their unpin. */
 void zc_core_retire_payload(struct zc_thread *th, struct zc_payload *p, struct zc_account *account);
 
-/** zc_core_retire_word() - as above for what an entry pointed to; nothing for a same-filled page. */
+/** zc_core_retire_word() - as above for what an entry pointed to; nothing for a same-filled page.
+ * */
 void zc_core_retire_word(struct zc_thread *th, uint64_t word, struct zc_account *account);
 
 /** zc_core_unref_entry() - let go of an entry; the last one retires it. */
-void zc_core_unref_entry(struct zcache *cache, struct zc_thread *th, struct zc_entry *e,
+void zc_core_unref_entry(struct zcache *cache,
+                         struct zc_thread *th,
+                         struct zc_entry *e,
                          struct zc_account *account);
 
 /** zc_core_unpin() - drop a pin on a frame. */
 void zc_core_unpin(struct zcache *cache, struct zc_frame *frame);
 
 /** zc_core_shard() - the shard of an entry. */
-static inline struct zc_shard *zc_core_shard(struct zcache *cache, const struct zc_entry *e,
+static inline struct zc_shard *zc_core_shard(struct zcache *cache,
+                                             const struct zc_entry *e,
                                              uint64_t *hash_out)
 {
     *hash_out = zc_index_hash(zc_entry_slot(e), e->key);

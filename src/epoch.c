@@ -21,9 +21,10 @@
  *
  * Retiring
  *   1. The caller has made the memory unreachable.
- *   2. A full fence.  ck_epoch_call() reads ck's epoch, and on x86 that load may pass the store that
- *      unlinked, which is still in the store buffer: the entry would wait for an epoch whose readers
- *      do not all see the unlink.  ck has no fence there (0.7.1).
+ *   2. A full fence.  ck_epoch_call() reads ck's epoch, and on x86 that load may pass the store
+ *   that
+ *      unlinked, which is still in the store buffer: the entry would wait for an epoch whose
+ *      readers do not all see the unlink.  ck has no fence there (0.7.1).
  *   3. Under the shard's lock: ck_epoch_call(), and the sums.
  *
  * Freeing
@@ -31,27 +32,30 @@
  *   2. Without the lock: fn() for each.
  *   3. Under the shard's lock: the sums.  Then the nodes go back.
  *
- * Draining waits for exactly what was retired before, although others go on retiring and may be in the
- * middle of step 2.  Each shard has an era, a count that only drains advance, and counts what is
- * pending of this era and of the one before (retired, and fn() has not returned).
+ * Draining waits for exactly what was retired before, although others go on retiring and may be in
+ * the middle of step 2.  Each shard has an era, a count that only drains advance, and counts what
+ * is pending of this era and of the one before (retired, and fn() has not returned).
  *   1. Wait until nothing of the era before is pending, then advance.
  *   2. Wait until nothing of the era left behind is pending, or somebody has advanced once more,
  *      which step 1 allowed for the same reason.
  *
- * Locks: each shard's and the registry's, leaf; one at a time, and none while mem or fn() is called.
+ * Locks: each shard's and the registry's, leaf; one at a time, and none while mem or fn() is
+ * called.
  *
  * Invariants
  *   - pending[] of a shard is zero for all eras but the current one and the one before.
  *   - Records stay registered with ck, which never lets go of their memory; one without a thread is
  *     outside of sections, and is the next thread's.
  *
- * Measured (2 CPUs, gcc -O2): enter and exit 12 ns; stock, retire and an even share of polling 55 ns.
+ * Measured (2 CPUs, gcc -O2): enter and exit 12 ns; stock, retire and an even share of polling 55
+ * ns.
  *
  * Tried, and not kept
  *   - retiring to the thread's own record: an idle thread keeps its retired memory for ever;
  *   - ck_epoch_barrier() for the drain: it frees under the lock, and only what its own record has;
  *   - counting frees for the drain: later memory may be freed before earlier, a count cannot tell;
- *   - ck_epoch_unregister() and ck_epoch_recycle() for records of exited threads: they write plainly
+ *   - ck_epoch_unregister() and ck_epoch_recycle() for records of exited threads: they write
+ *   plainly
  *     what others read, and only save the scan a load.
  */
 #include "epoch.h"

@@ -2,11 +2,11 @@
 /*
  * Readers' sections and deferred frees, over Concurrency Kit's ck_epoch.
  *
- * Readers call zc_epoch_enter()/zc_epoch_exit() around every access to shared memory that they hold no
- * reference to.  Whoever unlinks such memory retires it; it is freed by its function once every
+ * Readers call zc_epoch_enter()/zc_epoch_exit() around every access to shared memory that they hold
+ * no reference to.  Whoever unlinks such memory retires it; it is freed by its function once every
  * section that could see it has ended.  Retired memory waits in a few limbo shards, each
- * with a ck record of its own under a leaf lock, so that any thread can free what any other retired:
- * an idle thread keeps nothing back.
+ * with a ck record of its own under a leaf lock, so that any thread can free what any other
+ * retired: an idle thread keeps nothing back.
  *
  * Retiring cannot fail: zc_epoch_stock() secures the records first, before anything is published.
  */
@@ -103,13 +103,15 @@ void zc_epoch_stock(struct zc_epoch_record *record, unsigned n);
  */
 void zc_epoch_retire(struct zc_epoch_record *record, void *ptr, size_t bytes, void *arg);
 
-/** zc_epoch_poll() - free what can be freed now in this record's shard; no lock held, no section. */
+/** zc_epoch_poll() - free what can be freed now in this record's shard; no lock held, no section.
+ * */
 void zc_epoch_poll(struct zc_epoch_record *record);
 
 /** zc_epoch_due() - whether this record's shard has so much retired that a poll is worth it. */
 bool zc_epoch_due(const struct zc_epoch_record *record);
 
-/** zc_epoch_drain() - wait for a grace period and free all retired before the call, in all shards. */
+/** zc_epoch_drain() - wait for a grace period and free all retired before the call, in all shards.
+ * */
 void zc_epoch_drain(struct zc_epoch_record *record);
 
 /** zc_epoch_retired_bytes() - Σ bytes retired and not yet freed. */

@@ -9,23 +9,25 @@
  *     | free nodes | <-----------------------------------------------+
  *     +------------+
  *
- * A retire must not need memory, since what it retires has been unlinked already.  So a thread stocks
- * nodes before it begins, and where mem refuses, there are still enough of them: for each registered
- * thread there is a full stock's worth of nodes somewhere.  No thread holds more than a full stock,
- * so when all others hold theirs, one stock's worth is left, if only in limbo; a grace period brings
- * it home.  The promise is made when a thread registers, which is when it can fail.
+ * A retire must not need memory, since what it retires has been unlinked already.  So a thread
+ * stocks nodes before it begins, and where mem refuses, there are still enough of them: for each
+ * registered thread there is a full stock's worth of nodes somewhere.  No thread holds more than a
+ * full stock, so when all others hold theirs, one stock's worth is left, if only in limbo; a grace
+ * period brings it home.  The promise is made when a thread registers, which is when it can fail.
  *
  * Lock: the supply's, a leaf, never held while mem is called.
  *
  * Invariants
- *   - n_nodes >= n_stocks * ZC_NODES_STOCK, except for what zc_nodes_promise() is about to add; nodes
+ *   - n_nodes >= n_stocks * ZC_NODES_STOCK, except for what zc_nodes_promise() is about to add;
+ *   nodes
  *     are given to mem only while n_nodes is above that;
  *   - at rest all nodes are in stocks, in limbo or free.
  *
  * Tried, and not kept
  *   - free nodes per limbo shard: a thread that finds its shard's list empty has to search the
  *     others'.  One list is enough: a thread comes here once in 64 retires, and once in a poll;
- *   - blocks of nodes: a block is returnable only when all of its nodes are free, which after a burst
+ *   - blocks of nodes: a block is returnable only when all of its nodes are free, which after a
+ *   burst
  *     keeps nearly all of them; and a node fills a cache line, so a block saves little.
  */
 #include "epoch_node.h"

@@ -61,7 +61,8 @@ void zc_nodes_init(struct zc_nodes *nodes, const struct zc_mem *mem);
 void zc_nodes_fini(struct zc_nodes *nodes);
 
 /**
- * zc_nodes_promise() - see to it that one more thread can have a full stock whenever it waits for it.
+ * zc_nodes_promise() - see to it that one more thread can have a full stock whenever it waits for
+ * it.
  * @stock: gets the nodes that had to be made for that.
  *
  * Return: 0; -ENOMEM, no promise then.

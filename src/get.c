@@ -3,8 +3,9 @@
  * get.c - hits and misses.
  *
  * A hit, in one epoch section: look up, load the payload word, decode into the caller's buffer, set
- * the referenced mark if it is clear.  It takes no lock, counts no reference, allocates nothing, and on a page
- * that is marked already it writes nothing that others read: the counters are the CPU's own.
+ * the referenced mark if it is clear.  It takes no lock, counts no reference, allocates nothing,
+ * and on a page that is marked already it writes nothing that others read: the counters are the
+ * CPU's own.
  *
  * A page that is hit in a compressed form while it is marked, that is for the second time, is
  * promoted after its bytes were delivered.
@@ -72,8 +73,12 @@ static bool touch(struct zc_entry *e, enum zcache_latency_kind kind, unsigned fl
 }
 
 /* In a section.  0; ZCACHE_MISS; -ENOBUFS; -EBADMSG; -ENOMEM; -EAGAIN (same-filled pages). */
-static int hit(const struct zc_where *w, struct zcache_key key, void *buf, size_t cap,
-               unsigned flags, struct hit *h)
+static int hit(const struct zc_where *w,
+               struct zcache_key key,
+               void *buf,
+               size_t cap,
+               unsigned flags,
+               struct hit *h)
 {
     struct zc_entry *e = zc_index_find(w->cache->index, w->hash, w->tenant->slot, key);
     int rc = 0;
@@ -111,8 +116,13 @@ static bool may_retry(const struct zc_where *w, unsigned flags)
 }
 
 /* One look at the cache, promotion included.  0; ZCACHE_MISS; errors of hit; -ESHUTDOWN. */
-static int look(const struct zc_where *w, struct zcache_key key, void *buf, size_t cap,
-                size_t *len_out, unsigned flags, struct hit *h)
+static int look(const struct zc_where *w,
+                struct zcache_key key,
+                void *buf,
+                size_t cap,
+                size_t *len_out,
+                unsigned flags,
+                struct hit *h)
 {
     struct zc_epoch_record *epoch = w->thread->epoch;
     int rc;
@@ -161,8 +171,12 @@ static int load_and_look(const struct zc_where *w, struct zcache_page *page, uns
     return -ETIMEDOUT;
 }
 
-static int load(const struct zc_where *w, struct zcache_key key, void *buf, size_t cap,
-                size_t *len_out, unsigned flags)
+static int load(const struct zc_where *w,
+                struct zcache_key key,
+                void *buf,
+                size_t cap,
+                size_t *len_out,
+                unsigned flags)
 {
     struct zcache_page page = {.key = key, .buf = buf, .cap = cap};
     int rc = zc_tenant_enter(w->tenant);
@@ -178,7 +192,9 @@ static int load(const struct zc_where *w, struct zcache_key key, void *buf, size
     return rc;
 }
 
-static void count_failure(struct zcache_tenant *t, int rc, enum zc_counter miss,
+static void count_failure(struct zcache_tenant *t,
+                          int rc,
+                          enum zc_counter miss,
                           enum zc_counter error)
 {
     if (rc == ZCACHE_MISS) {
@@ -197,8 +213,13 @@ static void sample_get(struct zcache_tenant *t, enum zcache_latency_kind kind, u
     }
 }
 
-int zc_get(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key, void *buf,
-           size_t cap, size_t *len_out, unsigned flags)
+int zc_get(struct zcache_tenant *t,
+           struct zc_thread *th,
+           struct zcache_key key,
+           void *buf,
+           size_t cap,
+           size_t *len_out,
+           unsigned flags)
 {
     struct zc_where w = zc_page_where(t, th, key);
     uint64_t start = zc_thread_sample(th, t->cache->opt.latency_sample);
@@ -237,8 +258,11 @@ static int compare_keys(const void *a, const void *b)
 }
 
 /* In the order of the keys, as the store is promised; a key that comes twice is loaded once. */
-static void load_misses(struct zcache_tenant *t, struct zc_thread *th, struct zcache_page **missing,
-                        size_t n, unsigned flags)
+static void load_misses(struct zcache_tenant *t,
+                        struct zc_thread *th,
+                        struct zcache_page **missing,
+                        size_t n,
+                        unsigned flags)
 {
     int rc = n > 0 && zc_load_possible(t, flags) ? zc_tenant_enter(t) : -ENOENT;
 
@@ -260,7 +284,10 @@ static void load_misses(struct zcache_tenant *t, struct zc_thread *th, struct zc
     }
 }
 
-int zc_get_many(struct zcache_tenant *t, struct zc_thread *th, struct zcache_page *pages, size_t n,
+int zc_get_many(struct zcache_tenant *t,
+                struct zc_thread *th,
+                struct zcache_page *pages,
+                size_t n,
                 unsigned flags)
 {
     struct zcache_page *missing[MANY];
@@ -294,9 +321,14 @@ int zc_get_many(struct zcache_tenant *t, struct zc_thread *th, struct zcache_pag
 
 /* ---- take ---------------------------------------------------------------------------------- */
 
-/* Unlinks the page if it is still what was delivered.  0, ZCACHE_UNWRITTEN; -EAGAIN; waits: errors. */
-static int unlink_taken(const struct zc_where *w, struct zcache_key key, const struct hit *h,
-                        uint32_t version, unsigned flags, uint64_t deadline_ns)
+/* Unlinks the page if it is still what was delivered.  0, ZCACHE_UNWRITTEN; -EAGAIN; waits: errors.
+ * */
+static int unlink_taken(const struct zc_where *w,
+                        struct zcache_key key,
+                        const struct hit *h,
+                        uint32_t version,
+                        unsigned flags,
+                        uint64_t deadline_ns)
 {
     struct zc_entry *e;
     int rc = -EAGAIN;
@@ -336,8 +368,13 @@ static int note_version(const struct zc_where *w, struct zcache_key key, uint32_
     return rc;
 }
 
-static int take_once(const struct zc_where *w, struct zcache_key key, void *buf, size_t cap,
-                     size_t *len_out, unsigned flags, uint64_t deadline_ns)
+static int take_once(const struct zc_where *w,
+                     struct zcache_key key,
+                     void *buf,
+                     size_t cap,
+                     size_t *len_out,
+                     unsigned flags,
+                     uint64_t deadline_ns)
 {
     uint32_t version;
     struct hit h;
@@ -362,8 +399,13 @@ static int take_once(const struct zc_where *w, struct zcache_key key, void *buf,
     return rc;
 }
 
-int zc_take(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key, void *buf,
-            size_t cap, size_t *len_out, unsigned flags)
+int zc_take(struct zcache_tenant *t,
+            struct zc_thread *th,
+            struct zcache_key key,
+            void *buf,
+            size_t cap,
+            size_t *len_out,
+            unsigned flags)
 {
     struct zc_where w = zc_page_where(t, th, key);
     uint64_t deadline = zc_plat_deadline_ns(t->cache->opt.max_stall_ms);
@@ -390,9 +432,14 @@ int zc_take(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key
 
 /* ---- pin ----------------------------------------------------------------------------------- */
 
-/* In a section.  0 and a filled pin; ZCACHE_MISS; -EAGAIN: @word_out is not raw and must become so. */
-static int try_pin(const struct zc_where *w, struct zcache_key key, unsigned flags,
-                   struct zcache_pin *pin_out, uint64_t *word_out, size_t *bytes_out)
+/* In a section.  0 and a filled pin; ZCACHE_MISS; -EAGAIN: @word_out is not raw and must become so.
+ * */
+static int try_pin(const struct zc_where *w,
+                   struct zcache_key key,
+                   unsigned flags,
+                   struct zcache_pin *pin_out,
+                   uint64_t *word_out,
+                   size_t *bytes_out)
 {
     struct zc_entry *e = zc_index_find(w->cache->index, w->hash, w->tenant->slot, key);
     uint64_t word = e == NULL ? 0 : atomic_load_explicit(&e->payload, memory_order_acquire);
@@ -417,8 +464,12 @@ static int try_pin(const struct zc_where *w, struct zcache_key key, unsigned fla
     return 0;
 }
 
-static int look_pin(const struct zc_where *w, struct zcache_key key, unsigned flags,
-                    struct zcache_pin *pin_out, uint64_t *word_out, size_t *bytes_out)
+static int look_pin(const struct zc_where *w,
+                    struct zcache_key key,
+                    unsigned flags,
+                    struct zcache_pin *pin_out,
+                    uint64_t *word_out,
+                    size_t *bytes_out)
 {
     int rc;
 
@@ -429,8 +480,12 @@ static int look_pin(const struct zc_where *w, struct zcache_key key, unsigned fl
     return rc;
 }
 
-static int make_raw(const struct zc_where *w, struct zcache_key key, uint64_t word, size_t bytes,
-                    unsigned flags, uint64_t deadline_ns)
+static int make_raw(const struct zc_where *w,
+                    struct zcache_key key,
+                    uint64_t word,
+                    size_t bytes,
+                    unsigned flags,
+                    uint64_t deadline_ns)
 {
     struct zc_account *account = w->tenant->account;
     int rc = zc_reclaim_reserve(w->tenant, w->thread, bytes, flags, deadline_ns);
@@ -447,8 +502,11 @@ static int make_raw(const struct zc_where *w, struct zcache_key key, uint64_t wo
 }
 
 /* Until the page is raw and pinned; the tenant is entered. */
-static int pin_slow(const struct zc_where *w, struct zcache_key key, unsigned flags,
-                    struct zcache_pin *pin_out, bool *loaded)
+static int pin_slow(const struct zc_where *w,
+                    struct zcache_key key,
+                    unsigned flags,
+                    struct zcache_pin *pin_out,
+                    bool *loaded)
 {
     uint64_t deadline = zc_plat_deadline_ns(w->cache->opt.max_stall_ms);
     uint64_t word;
@@ -472,7 +530,10 @@ static int pin_slow(const struct zc_where *w, struct zcache_key key, unsigned fl
     return rc == -EAGAIN ? -ETIMEDOUT : rc;
 }
 
-int zc_pin(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key, unsigned flags,
+int zc_pin(struct zcache_tenant *t,
+           struct zc_thread *th,
+           struct zcache_key key,
+           unsigned flags,
            struct zcache_pin *pin_out)
 {
     struct zc_where w = zc_page_where(t, th, key);

@@ -5,19 +5,20 @@
  *   hash  high bits  shard         shard: n_buckets = 5 (linear hashing)
  *         low bits   bucket            segment[0] -> | 0 | 1 | 2 | 3 | 4 | ...   512 buckets each
  *                                                    |
- *                                                    `-> entry -> entry -> NULL   through entry.next
+ *                                                    `-> entry -> entry -> NULL   through
+ *                                                    entry.next
  *
- * Chains go through the entries, so the table costs one pointer per bucket.  Growth is linear hashing
- * (Litwin 1980): when there are more than 3/2 entries per bucket, the next bucket in order is split
- * in two.  Nothing is ever copied as a whole, and memory grows by 4 KiB segments.
+ * Chains go through the entries, so the table costs one pointer per bucket.  Growth is linear
+ * hashing (Litwin 1980): when there are more than 3/2 entries per bucket, the next bucket in order
+ * is split in two.  Nothing is ever copied as a whole, and memory grows by 4 KiB segments.
  *
  * Locks: a shard's lock for all changes.  A lookup follows atomic pointers inside an epoch section.
- * While a bucket is split an entry may be moved out from under a lookup, which then ends in the wrong
- * chain and finds nothing; it sees by "moves" that this may have happened and looks again.  A
+ * While a bucket is split an entry may be moved out from under a lookup, which then ends in the
+ * wrong chain and finds nothing; it sees by "moves" that this may have happened and looks again.  A
  * lookup that finds its key is right in any case.
  *
- * Invariants: an entry is in the chain of its hash for the current n_buckets, except inside a split;
- * n_entries is the number of entries in all chains.
+ * Invariants: an entry is in the chain of its hash for the current n_buckets, except inside a
+ * split; n_entries is the number of entries in all chains.
  *
  * Not taken: ck_hs (a table twice the size while it grows, and 8 bytes per slot at half load); an
  * array of entries (they must stay in place for readers); shrinking the table, which would give
@@ -33,12 +34,12 @@
 #include "check.h"
 #include "mathx.h"
 
-#define SHARDS_MIN 4u
-#define SHARDS_MAX 64u
+#define SHARDS_MIN    4u
+#define SHARDS_MAX    64u
 #define SHARD_ENTRIES 4096u /* a shard is worth its 4 KiB from about here */
 #define FIRST_BUCKETS 64u
-#define LOAD_NUM 3u /* entries per bucket: 3/2 */
-#define LOAD_DEN 2u
+#define LOAD_NUM      3u /* entries per bucket: 3/2 */
+#define LOAD_DEN      2u
 
 struct zc_index {
     uint32_t tag;
@@ -85,19 +86,22 @@ static _Atomic(struct zc_entry *) *bucket_at(struct zc_shard *shard, uint32_t b)
     return &s->bucket[b % ZC_SEGMENT_BUCKETS];
 }
 
-static struct zc_entry *chain_find(_Atomic(struct zc_entry *) *head, uint32_t slot,
+static struct zc_entry *chain_find(_Atomic(struct zc_entry *) *head,
+                                   uint32_t slot,
                                    struct zcache_key key)
 {
     struct zc_entry *e = atomic_load_explicit(head, memory_order_acquire);
 
-    while (e != NULL && !(e->key.page == key.page && e->key.object == key.object &&
-                          zc_entry_slot(e) == slot)) {
+    while (e != NULL &&
+           !(e->key.page == key.page && e->key.object == key.object && zc_entry_slot(e) == slot)) {
         e = atomic_load_explicit(&e->next, memory_order_acquire);
     }
     return e;
 }
 
-struct zc_entry *zc_index_find(struct zc_index *index, uint64_t hash, uint32_t slot,
+struct zc_entry *zc_index_find(struct zc_index *index,
+                               uint64_t hash,
+                               uint32_t slot,
                                struct zcache_key key)
 {
     struct zc_shard *shard = zc_index_shard(index, hash);
@@ -117,7 +121,9 @@ struct zc_entry *zc_index_find(struct zc_index *index, uint64_t hash, uint32_t s
     }
 }
 
-struct zc_entry *zc_shard_find_locked(struct zc_shard *shard, uint64_t hash, uint32_t slot,
+struct zc_entry *zc_shard_find_locked(struct zc_shard *shard,
+                                      uint64_t hash,
+                                      uint32_t slot,
                                       struct zcache_key key)
 {
     uint32_t n = atomic_load_explicit(&shard->n_buckets, memory_order_relaxed);
@@ -188,7 +194,9 @@ static void grow_locked(struct zc_index *index, struct zc_shard *shard)
 
 /* ---- changes ------------------------------------------------------------------------------- */
 
-void zc_shard_insert_locked(struct zc_index *index, struct zc_shard *shard, uint64_t hash,
+void zc_shard_insert_locked(struct zc_index *index,
+                            struct zc_shard *shard,
+                            uint64_t hash,
                             struct zc_entry *e)
 {
     uint32_t n = atomic_load_explicit(&shard->n_buckets, memory_order_relaxed);
@@ -221,7 +229,9 @@ void zc_shard_remove_locked(struct zc_shard *shard, uint64_t hash, struct zc_ent
     shard->n_entries--;
 }
 
-static int walk_bucket(struct zc_shard *shard, uint32_t b, int (*fn)(void *, struct zc_entry *),
+static int walk_bucket(struct zc_shard *shard,
+                       uint32_t b,
+                       int (*fn)(void *, struct zc_entry *),
                        void *ctx)
 {
     struct zc_entry *e;
@@ -239,13 +249,16 @@ static int walk_bucket(struct zc_shard *shard, uint32_t b, int (*fn)(void *, str
     return rc;
 }
 
-int zc_index_walk(struct zc_index *index, struct zc_index_cursor *cursor,
-                  int (*fn)(void *ctx, struct zc_entry *e), void *ctx)
+int zc_index_walk(struct zc_index *index,
+                  struct zc_index_cursor *cursor,
+                  int (*fn)(void *ctx, struct zc_entry *e),
+                  void *ctx)
 {
     for (; cursor->shard < index->n_shards; cursor->shard++, cursor->bucket = 0) {
         struct zc_shard *shard = &index->shard[cursor->shard];
 
-        /* A split moves entries upwards only, so going up, to the bound of the moment, misses none. */
+        /* A split moves entries upwards only, so going up, to the bound of the moment, misses none.
+         * */
         for (; cursor->bucket < atomic_load(&shard->n_buckets); cursor->bucket++) {
             int rc = walk_bucket(shard, cursor->bucket, fn, ctx);
 
@@ -315,8 +328,8 @@ static void index_free(struct zc_index *index, uint32_t n_shards)
 
 int zc_index_create(const struct zc_mem *mem, uint64_t max_entries, struct zc_index **out)
 {
-    uint32_t n_shards = (uint32_t)zc_pow2_ceil(
-        ZC_MAX(ZC_MIN(max_entries / SHARD_ENTRIES, SHARDS_MAX), SHARDS_MIN));
+    uint32_t n_shards =
+        (uint32_t)zc_pow2_ceil(ZC_MAX(ZC_MIN(max_entries / SHARD_ENTRIES, SHARDS_MAX), SHARDS_MIN));
     uint64_t buckets = max_entries * LOAD_DEN / LOAD_NUM / n_shards + 1;
     uint32_t max_segments =
         (uint32_t)ZC_MIN(buckets / ZC_SEGMENT_BUCKETS + 1, UINT32_MAX / ZC_SEGMENT_BUCKETS / 2);

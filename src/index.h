@@ -45,13 +45,19 @@ uint64_t zc_index_hash(uint32_t slot, struct zcache_key key);
 struct zc_shard *zc_index_shard(struct zc_index *index, uint64_t hash);
 
 /** zc_index_find() - lock-free; inside an epoch section, which keeps the entry's memory. */
-struct zc_entry *zc_index_find(struct zc_index *index, uint64_t hash, uint32_t slot,
+struct zc_entry *zc_index_find(struct zc_index *index,
+                               uint64_t hash,
+                               uint32_t slot,
                                struct zcache_key key);
 
 /* Under the shard's lock. */
-struct zc_entry *zc_shard_find_locked(struct zc_shard *shard, uint64_t hash, uint32_t slot,
+struct zc_entry *zc_shard_find_locked(struct zc_shard *shard,
+                                      uint64_t hash,
+                                      uint32_t slot,
                                       struct zcache_key key);
-void zc_shard_insert_locked(struct zc_index *index, struct zc_shard *shard, uint64_t hash,
+void zc_shard_insert_locked(struct zc_index *index,
+                            struct zc_shard *shard,
+                            uint64_t hash,
                             struct zc_entry *e);
 void zc_shard_remove_locked(struct zc_shard *shard, uint64_t hash, struct zc_entry *e);
 
@@ -62,16 +68,19 @@ struct zc_index_cursor {
 };
 
 /**
- * zc_index_walk() - call @fn for every entry from @cursor on, bucket by bucket, under the shard's lock.
- * @fn: must not change the index; returns 0 to go on.  Otherwise the walk stops, with @cursor at the
- *      same bucket, which a later walk sees again as a whole.
+ * zc_index_walk() - call @fn for every entry from @cursor on, bucket by bucket, under the shard's
+ * lock.
+ * @fn: must not change the index; returns 0 to go on.  Otherwise the walk stops, with @cursor at
+ *      the same bucket, which a later walk sees again as a whole.
  *
  * An entry that is there all the time is seen once, or more often if buckets are split meanwhile.
  *
  * Return: 0 at the end; what @fn returned.
  */
-int zc_index_walk(struct zc_index *index, struct zc_index_cursor *cursor,
-                  int (*fn)(void *ctx, struct zc_entry *e), void *ctx);
+int zc_index_walk(struct zc_index *index,
+                  struct zc_index_cursor *cursor,
+                  int (*fn)(void *ctx, struct zc_entry *e),
+                  void *ctx);
 
 /** zc_index_clear() - empty it: @fn frees each entry; nobody else uses it any more. */
 void zc_index_clear(struct zc_index *index, int (*fn)(void *ctx, struct zc_entry *e), void *ctx);

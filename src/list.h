@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Intrusive doubly linked list.  A head is a link that points to itself when empty; a link that is on
- * no list is either zeroed or points to itself.
+ * Intrusive doubly linked list.  A head is a link that points to itself when empty; a link that is
+ * on no list is either zeroed or points to itself.
  */
 #ifndef ZC_LIST_H
 #define ZC_LIST_H
@@ -56,7 +56,8 @@ static inline void zc_list_del(struct zc_list *l)
     zc_list_init(l);
 }
 
-/** zc_list_splice_front() - move all of @from before the first of @to; @from is empty afterwards. */
+/** zc_list_splice_front() - move all of @from before the first of @to; @from is empty afterwards.
+ * */
 static inline void zc_list_splice_front(struct zc_list *to, struct zc_list *from)
 {
     if (zc_list_empty(from)) {

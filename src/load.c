@@ -6,12 +6,12 @@
  *                                                     |                    `-> miss, error: DEAD
  *                                                     `- others that miss the key wait here
  *
- * A put that meets the LOADING entry publishes into it, a delete or truncate unlinks it; the load sees
- * either by the entry's state and drops what it read.  Waiters learn the result from the entry
+ * A put that meets the LOADING entry publishes into it, a delete or truncate unlinks it; the load
+ * sees either by the entry's state and drops what it read.  Waiters learn the result from the entry
  * (fill), so that a failed read fails those who waited for it and nobody else.
  *
- * The bytes are read into the batch's buffer, which outlives a caller that stops waiting; they become a
- * frame at completion.
+ * The bytes are read into the batch's buffer, which outlives a caller that stops waiting; they
+ * become a frame at completion.
  *
  * Locks: the shard lock around each step on an entry; none while reading.
  */
@@ -38,7 +38,14 @@ static size_t reserve_bytes(const struct zcache *cache)
 /* ---- placeholder --------------------------------------------------------------------------- */
 
 /* Waits for another thread's load of the key; the result is the entry's. */
-static int wait_for_other(const struct zc_where *w, struct zc_entry *e, unsigned flags,
+static int wait_for_other(const struct zc_where *w,
+                          struct zc_entry *e,
+                          unsigned flags,
+                          uint64_t deadline_ns) ZC_REQUIRES(w->shard->lock);
+
+static int wait_for_other(const struct zc_where *w,
+                          struct zc_entry *e,
+                          unsigned flags,
                           uint64_t deadline_ns)
 {
     int rc;
@@ -55,8 +62,12 @@ static int wait_for_other(const struct zc_where *w, struct zc_entry *e, unsigned
 }
 
 /* 0: the placeholder is in and in the batch; else the page's status. */
-static int add_placeholder(struct zc_batch *b, struct zc_thread *th, struct zcache_key key,
-                           struct zc_entry *fresh, unsigned flags, uint64_t deadline_ns)
+static int add_placeholder(struct zc_batch *b,
+                           struct zc_thread *th,
+                           struct zcache_key key,
+                           struct zc_entry *fresh,
+                           unsigned flags,
+                           uint64_t deadline_ns)
 {
     struct zc_where w = zc_page_where(b->tenant, th, key);
     struct zc_entry *e;
@@ -81,8 +92,11 @@ static int add_placeholder(struct zc_batch *b, struct zc_thread *th, struct zcac
 }
 
 /* Adds a page to the batch.  0; -EAGAIN no buffer now, go with what there is; else its status. */
-static int add_page(struct zc_batch *b, struct zc_thread *th, struct zcache_page *page,
-                    unsigned flags, uint64_t deadline_ns)
+static int add_page(struct zc_batch *b,
+                    struct zc_thread *th,
+                    struct zcache_page *page,
+                    unsigned flags,
+                    uint64_t deadline_ns)
 {
     struct zcache *cache = b->cache;
     struct zcache_tenant *t = b->tenant;
@@ -152,8 +166,11 @@ static int build_version(struct zc_batch *b, size_t i, struct zc_version *v, siz
 }
 
 /* Publishes what was read, or gives up the placeholder.  What of the reservation was used. */
-static size_t settle_locked(const struct zc_where *w, struct zc_batch *b, size_t i,
-                            const struct zc_version *v, size_t used)
+static size_t settle_locked(const struct zc_where *w,
+                            struct zc_batch *b,
+                            size_t i,
+                            const struct zc_version *v,
+                            size_t used)
 {
     struct zc_entry *e = b->page[i].entry;
     struct zcache_io_page *ip = &b->io_page[i];
@@ -244,8 +261,11 @@ static void deliver(struct zcache_page *page, const struct zcache_io_page *ip)
 }
 
 /* Fills one batch from the pages that still need it.  How many were looked at. */
-static size_t fill_batch(struct zc_batch *b, struct zc_thread *th, struct zcache_page **pages,
-                         size_t n, struct zcache_page **owner, unsigned flags,
+static size_t fill_batch(struct zc_batch *b,
+                         struct zc_thread *th,
+                         struct zcache_page **pages,
+                         size_t n,
+                         unsigned flags,
                          uint64_t deadline_ns)
 {
     size_t i = 0;
@@ -259,17 +279,20 @@ static size_t fill_batch(struct zc_batch *b, struct zc_thread *th, struct zcache
             break;
         }
         if (rc == 0) {
-            owner[b->io.n_pages - 1] = pages[i];
+            b->page[b->io.n_pages - 1].owner = pages[i];
         }
         pages[i]->status = rc;
     }
     return i;
 }
 
-static size_t load_some(struct zcache_tenant *t, struct zc_thread *th, struct zcache_page **pages,
-                        size_t n, unsigned flags, uint64_t deadline_ns)
+static size_t load_some(struct zcache_tenant *t,
+                        struct zc_thread *th,
+                        struct zcache_page **pages,
+                        size_t n,
+                        unsigned flags,
+                        uint64_t deadline_ns)
 {
-    struct zcache_page *owner[ZC_BATCH_PAGES_MAX];
     struct zc_batch *b;
     size_t looked;
     int rc = zc_batch_make(t, ZCACHE_IO_READ, finish_read,
@@ -279,15 +302,15 @@ static size_t load_some(struct zcache_tenant *t, struct zc_thread *th, struct zc
         pages[0]->status = rc;
         return 1;
     }
-    looked = fill_batch(b, th, pages, n, owner, flags, deadline_ns);
+    looked = fill_batch(b, th, pages, n, flags, deadline_ns);
     if (b->io.n_pages > 0) {
         zc_batch_call(b, th);
         rc = zc_batch_wait(b, deadline_ns);
         for (size_t i = 0; i < b->io.n_pages; i++) {
             if (rc == 0) {
-                deliver(owner[i], &b->io_page[i]);
+                deliver(b->page[i].owner, &b->io_page[i]);
             } else {
-                owner[i]->status = rc;
+                b->page[i].owner->status = rc;
             }
         }
     }
@@ -295,8 +318,12 @@ static size_t load_some(struct zcache_tenant *t, struct zc_thread *th, struct zc
     return looked;
 }
 
-void zc_load_pages(struct zcache_tenant *t, struct zc_thread *th, struct zcache_page **pages,
-                   size_t n, unsigned flags, uint64_t deadline_ns)
+void zc_load_pages(struct zcache_tenant *t,
+                   struct zc_thread *th,
+                   struct zcache_page **pages,
+                   size_t n,
+                   unsigned flags,
+                   uint64_t deadline_ns)
 {
     bool self = zc_batch_serial_self(th, t->store);
     size_t done = 0;

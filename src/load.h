@@ -26,10 +26,14 @@ bool zc_load_possible(const struct zcache_tenant *t, unsigned flags);
  *         copied).  A status of ZC_LOAD_AGAIN means: look it up again.
  * @flags: of the call: NOWAIT, SCAN.
  *
- * The charge is reserved before the store is asked.  A page for which there is no room is read and delivered
- * without being cached.  A page that another thread loads is waited for.
+ * The charge is reserved before the store is asked.  A page for which there is no room is read and
+ * delivered without being cached.  A page that another thread loads is waited for.
  */
-void zc_load_pages(struct zcache_tenant *t, struct zc_thread *th, struct zcache_page **pages,
-                   size_t n, unsigned flags, uint64_t deadline_ns);
+void zc_load_pages(struct zcache_tenant *t,
+                   struct zc_thread *th,
+                   struct zcache_page **pages,
+                   size_t n,
+                   unsigned flags,
+                   uint64_t deadline_ns);
 
 #endif /* ZC_LOAD_H */

@@ -2,17 +2,19 @@
 /*
  * Ranked mutexes and conditions over pthread.
  *
- * A thread takes locks in the order of lock_order.def only, so no circle of waiting threads can form.
- * Debug builds check that at each acquisition, against a record that every thread keeps for itself:
+ * A thread takes locks in the order of lock_order.def only, so no circle of waiting threads can
+ * form. Debug builds check that at each acquisition, against a record that every thread keeps for
+ * itself:
  *
  *     rank      admin  tenant  shard  list  pool  leaf
  *     count       0      0       1      0     0     1        locks of the rank that are held
  *     mask        0      0       1      0     0     1        ranks with a count: 36 = 0b100100
  *
- * Acquiring rank r is in order while no bit at or above r is set.  Two locks of one rank are taken by
- * zc_lock_acquire_pair() only, lower address first.  zc_lock_try() is not checked, since it does not
- * wait, but what it takes is recorded.  A condition gives its lock up, so during the wait the record
- * loses it; any other rank held then would be held for as long as the wait lasts, and is refused.
+ * Acquiring rank r is in order while no bit at or above r is set.  Two locks of one rank are taken
+ * by zc_lock_acquire_pair() only, lower address first.  zc_lock_try() is not checked, since it does
+ * not wait, but what it takes is recorded.  A condition gives its lock up, so during the wait the
+ * record loses it; any other rank held then would be held for as long as the wait lasts, and is
+ * refused.
  *
  * The check comes before the acquisition: a thread that would deadlock says so instead.
  *

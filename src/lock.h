@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Locks with ranks, and conditions with monotonic deadlines.  Debug builds keep a per-thread record
- * of the ranks held and stop on a wrong order, naming both; test builds count the locks that a thread
- * takes (zc_lock_count), which is how tests prove that a path takes none.
+ * of the ranks held and stop on a wrong order, naming both; test builds count the locks that a
+ * thread takes (zc_lock_count), which is how tests prove that a path takes none.
  */
 #ifndef ZC_LOCK_H
 #define ZC_LOCK_H
@@ -58,7 +58,8 @@ void zc_lock_release(struct zc_lock *lock) ZC_RELEASES(*lock);
 void zc_lock_acquire_pair(struct zc_lock *a, struct zc_lock *b);
 void zc_lock_release_pair(struct zc_lock *a, struct zc_lock *b);
 
-/** zc_lock_assert_none() - debug builds: stop if this thread holds any rank; before every callback. */
+/** zc_lock_assert_none() - debug builds: stop if this thread holds any rank; before every callback.
+ * */
 void zc_lock_assert_none(void);
 
 /** zc_lock_assert_held() - debug builds: stop unless this thread holds a lock of @lock's rank. */

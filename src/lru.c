@@ -12,7 +12,8 @@
  *
  * Locks: the list lock, below a shard lock.  One counter per list, changed only with the list.
  *
- * Invariants: an entry is LISTED on the list of its tier, or ISOLATED with a reference of its own, or
+ * Invariants: an entry is LISTED on the list of its tier, or ISOLATED with a reference of its own,
+ * or
  * LOADING (neither), or GONE; sum[] counts an entry in the tier of its where, listed or isolated.
  *
  * Not taken: moving a page at each hit (a lock and three shared lines); rotating a batch in place
@@ -120,8 +121,11 @@ static void move_locked(struct zc_lru *lru, struct zc_entry *e, enum zcache_tier
     }
 }
 
-void zc_lru_insert(struct zc_lru *lru, struct zc_entry *e, enum zcache_tier tier,
-                   struct zc_sizes sizes, bool scan)
+void zc_lru_insert(struct zc_lru *lru,
+                   struct zc_entry *e,
+                   enum zcache_tier tier,
+                   struct zc_sizes sizes,
+                   bool scan)
 {
     zc_lock_acquire(&lru->lock);
     ZC_DEBUG_ASSERT(!where_is(e, ZC_W_LISTED | ZC_W_ISOLATED | ZC_W_GONE));
@@ -131,7 +135,9 @@ void zc_lru_insert(struct zc_lru *lru, struct zc_entry *e, enum zcache_tier tier
     zc_lock_release(&lru->lock);
 }
 
-void zc_lru_insert_oldest(struct zc_lru *lru, struct zc_entry *e, enum zcache_tier tier,
+void zc_lru_insert_oldest(struct zc_lru *lru,
+                          struct zc_entry *e,
+                          enum zcache_tier tier,
                           struct zc_sizes sizes)
 {
     zc_lock_acquire(&lru->lock);
@@ -141,9 +147,26 @@ void zc_lru_insert_oldest(struct zc_lru *lru, struct zc_entry *e, enum zcache_ti
     zc_lock_release(&lru->lock);
 }
 
-void zc_lru_replace(struct zc_lru *lru, struct zc_entry *e, enum zcache_tier tier,
-                    struct zc_sizes old, struct zc_sizes sizes, bool scan)
+static bool same_sizes(struct zc_sizes a, struct zc_sizes b)
 {
+    return a.raw == b.raw && a.stored == b.stored && a.allocated == b.allocated &&
+           a.raw_form == b.raw_form;
+}
+
+void zc_lru_replace(struct zc_lru *lru,
+                    struct zc_entry *e,
+                    enum zcache_tier tier,
+                    struct zc_sizes old,
+                    struct zc_sizes sizes,
+                    bool scan)
+{
+    /* The tier and the scan mark change under the shard lock too, so they can be looked at here.
+     * In place, and marked as used, is as good as newest, and touches neither lock nor neighbours.
+     * */
+    if (!scan && !where_is(e, ZC_W_SCAN) && zc_entry_tier(e) == tier && same_sizes(old, sizes)) {
+        atomic_store_explicit(&e->referenced, 1, memory_order_relaxed);
+        return;
+    }
     zc_lock_acquire(&lru->lock);
     count_out(lru, zc_entry_tier(e), old);
     where_set(e, ZC_W_SCAN, scan ? ZC_W_SCAN : 0u);
@@ -152,8 +175,11 @@ void zc_lru_replace(struct zc_lru *lru, struct zc_entry *e, enum zcache_tier tie
     zc_lock_release(&lru->lock);
 }
 
-void zc_lru_retier(struct zc_lru *lru, struct zc_entry *e, enum zcache_tier tier,
-                   struct zc_sizes old, struct zc_sizes sizes)
+void zc_lru_retier(struct zc_lru *lru,
+                   struct zc_entry *e,
+                   enum zcache_tier tier,
+                   struct zc_sizes old,
+                   struct zc_sizes sizes)
 {
     zc_lock_acquire(&lru->lock);
     count_out(lru, zc_entry_tier(e), old);
@@ -187,15 +213,19 @@ static bool passes_by(struct zc_entry *e, unsigned mode)
     return true;
 }
 
-unsigned zc_lru_isolate(struct zc_lru *lru, enum zcache_tier tier, unsigned mode, uint64_t *budget,
-                        struct zc_entry **out, unsigned max)
+unsigned zc_lru_isolate(struct zc_lru *lru,
+                        enum zcache_tier tier,
+                        unsigned mode,
+                        uint64_t *budget,
+                        struct zc_entry **out,
+                        unsigned max)
 {
     struct zc_list *head = &lru->list[tier];
     unsigned looked = 0;
     unsigned n = 0;
 
     zc_lock_acquire(&lru->lock);
-    while (n < max && looked < HOLD_PAGES && *budget > 0) {
+    while (n < max && looked < HOLD_PAGES && (*budget) > 0) {
         struct zc_list *end = (mode & ZC_ISOLATE_NEWEST) != 0 ? head->prev : head->next;
         struct zc_entry *e = ZC_CONTAINER_OF(end, struct zc_entry, lru);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Recency lists of one tenant on one node: a list per tier, oldest first, and the gauges of what is in
- * each tier.
+ * Recency lists of one tenant on one node: a list per tier, oldest first, and the gauges of what is
+ * in each tier.
  *
- * A tier's list holds the pages of that age.  A page that its codec cannot make smaller moves along the
- * lists like every other, with its old payload, so that it leaves in its turn.
+ * A tier's list holds the pages of that age.  A page that its codec cannot make smaller moves along
+ * the lists like every other, with its old payload, so that it leaves in its turn.
  */
 #ifndef ZC_LRU_H
 #define ZC_LRU_H
@@ -39,20 +39,36 @@ void zc_lru_fini(struct zc_lru *lru);
 /* The following take the list lock themselves; the caller holds the entry's shard lock. */
 
 /** zc_lru_insert() - a new page, as the newest of @tier (oldest if @scan). */
-void zc_lru_insert(struct zc_lru *lru, struct zc_entry *e, enum zcache_tier tier,
-                   struct zc_sizes sizes, bool scan);
+void zc_lru_insert(struct zc_lru *lru,
+                   struct zc_entry *e,
+                   enum zcache_tier tier,
+                   struct zc_sizes sizes,
+                   bool scan);
 
 /** zc_lru_insert_oldest() - a page taken over from a child: older than all of @tier. */
-void zc_lru_insert_oldest(struct zc_lru *lru, struct zc_entry *e, enum zcache_tier tier,
+void zc_lru_insert_oldest(struct zc_lru *lru,
+                          struct zc_entry *e,
+                          enum zcache_tier tier,
                           struct zc_sizes sizes);
 
-/** zc_lru_replace() - a new version: newest of @tier, or oldest if @scan. */
-void zc_lru_replace(struct zc_lru *lru, struct zc_entry *e, enum zcache_tier tier,
-                    struct zc_sizes old, struct zc_sizes sizes, bool scan);
+/**
+ * zc_lru_replace() - a new version: newest of @tier, or oldest if @scan; one of the same sizes
+ * stays in its
+ *                    place and counts as used.
+ */
+void zc_lru_replace(struct zc_lru *lru,
+                    struct zc_entry *e,
+                    enum zcache_tier tier,
+                    struct zc_sizes old,
+                    struct zc_sizes sizes,
+                    bool scan);
 
 /** zc_lru_retier() - the page has another form now; its place in the list follows at putback. */
-void zc_lru_retier(struct zc_lru *lru, struct zc_entry *e, enum zcache_tier tier,
-                   struct zc_sizes old, struct zc_sizes sizes);
+void zc_lru_retier(struct zc_lru *lru,
+                   struct zc_entry *e,
+                   enum zcache_tier tier,
+                   struct zc_sizes old,
+                   struct zc_sizes sizes);
 
 /** zc_lru_remove() - the page leaves for good; whoever has it isolated will see it is gone. */
 void zc_lru_remove(struct zc_lru *lru, struct zc_entry *e, struct zc_sizes sizes);
@@ -73,8 +89,12 @@ enum zc_isolate {
  * Return: how many are in @out, at most @max; may be 0 with budget left, since one call looks at a
  * bounded number of pages.
  */
-unsigned zc_lru_isolate(struct zc_lru *lru, enum zcache_tier tier, unsigned mode, uint64_t *budget,
-                        struct zc_entry **out, unsigned max);
+unsigned zc_lru_isolate(struct zc_lru *lru,
+                        enum zcache_tier tier,
+                        unsigned mode,
+                        uint64_t *budget,
+                        struct zc_entry **out,
+                        unsigned max);
 
 /** zc_lru_putback() - give back an isolated page; the caller keeps its reference. */
 void zc_lru_putback(struct zc_lru *lru, struct zc_entry *e, bool newest);

@@ -17,9 +17,9 @@
  * subtree's, so that a sum over tenants is right; charge, peak, limit and reserve are those of the
  * account.
  *
- * Whatever needs a tenant is copied to struct sample first, and the tenant left: the callback, which
- * any piece of output may call, may close it.  Numbers are written from integers: printf's floating
- * point depends on the locale.
+ * Whatever needs a tenant is copied to struct sample first, and the tenant left: the callback,
+ * which any piece of output may call, may close it.  Numbers are written from integers: printf's
+ * floating point depends on the locale.
  *
  * Locks: none held while anything is written.
  */
@@ -39,12 +39,14 @@
 #define FAMILY_MAX     64u
 #define NS_PER_S       UINT64_C(1000000000)
 
-/* Limits of histogram buckets: 2^n - 1 ns for every second n, where the cells of struct zc_hist end. */
+/* Limits of histogram buckets: 2^n - 1 ns for every second n, where the cells of struct zc_hist
+ * end. */
 #define LE_FIRST 8u  /* 255 ns */
 #define LE_LAST  34u /* 17 s: the last power of two whose cells are complete */
 #define LE_STEP  2u
 
-/* ---- tables ----------------------------------------------------------------------------------- */
+/* ---- tables -----------------------------------------------------------------------------------
+ * */
 
 struct row {
     const char *name;
@@ -136,7 +138,8 @@ static void family_name(const struct section *s, const struct row *row, char out
                    is_time(row) ? "_seconds" : "");
 }
 
-/* ---- output ----------------------------------------------------------------------------------- */
+/* ---- output -----------------------------------------------------------------------------------
+ * */
 
 struct out {
     zcache_write_fn *write;
@@ -211,7 +214,8 @@ static void put_seconds(struct out *o, uint64_t ns)
     put(o, "%" PRIu64 ".%09" PRIu64, ns / NS_PER_S, ns % NS_PER_S);
 }
 
-/* ---- samples ---------------------------------------------------------------------------------- */
+/* ---- samples ----------------------------------------------------------------------------------
+ * */
 
 /* What was read of one tenant. */
 struct sample {
@@ -324,7 +328,8 @@ static bool next_all(struct zcache *cache, uint32_t *cursor, struct sample *samp
     return true;
 }
 
-/* ---- Prometheus and OpenMetrics --------------------------------------------------------------- */
+/* ---- Prometheus and OpenMetrics ---------------------------------------------------------------
+ * */
 
 /* Prometheus names a counter's family with _total, OpenMetrics its samples only. */
 static void put_family(struct out *o,
@@ -501,7 +506,8 @@ static void write_text(struct zcache *cache, struct out *o, struct sample *sampl
     }
 }
 
-/* ---- JSON ------------------------------------------------------------------------------------- */
+/* ---- JSON -------------------------------------------------------------------------------------
+ * */
 
 static const char *comma(unsigned i)
 {
@@ -601,7 +607,8 @@ static void write_json(struct zcache *cache, struct out *o, struct sample *sampl
     put(o, "]}\n");
 }
 
-/* ----------------------------------------------------------------------------------------------- */
+/* -----------------------------------------------------------------------------------------------
+ * */
 
 int zc_metrics_write(struct zcache *cache,
                      enum zcache_metrics_format format,

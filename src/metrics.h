@@ -10,7 +10,9 @@
 #include "core.h"
 
 /** zc_metrics_write() - zcache_metrics_write() with checked arguments. */
-int zc_metrics_write(struct zcache *cache, enum zcache_metrics_format format, zcache_write_fn *write,
+int zc_metrics_write(struct zcache *cache,
+                     enum zcache_metrics_format format,
+                     zcache_write_fn *write,
                      void *ctx);
 
 #endif /* ZC_METRICS_H */

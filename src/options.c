@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * options.c - one table of options: what the text form calls them, where they are kept, what is legal.
+ * options.c - one table of options: what the text form calls them, where they are kept, what is
+ * legal.
  *
  *     row      name, kind, place in struct zcache_options, smallest, largest, the rule in words
  *     parse    text -> value by kind -> the row's own rule -> stored
  *     check    the row's own rule for every row, then what options demand of each other
  *
- * The parser asks for the row's own rule only: "low_percent=50,start_percent=40" must not depend on the
- * order of its items.  What options demand of each other is checked when a cache is opened.
+ * The parser asks for the row's own rule only: "low_percent=50,start_percent=40" must not depend on
+ * the order of its items.  What options demand of each other is checked when a cache is opened.
  *
  * Locks: none.
  */
@@ -112,7 +113,8 @@ static const char *const full_names[] = {
     [ZCACHE_FULL_REJECT] = "reject",
 };
 
-/* ---- the members ------------------------------------------------------------------------------ */
+/* ---- the members ------------------------------------------------------------------------------
+ * */
 
 static uint64_t load_number(const struct zcache_options *opts, const struct option *o)
 {
@@ -147,7 +149,8 @@ static bool number_is_legal(const struct option *o, uint64_t value)
            (o->kind != POWER || value == 0 || zc_is_pow2(value));
 }
 
-/* Whether @len bytes are "", "name" or "name:level"; which codecs there are is the registry's matter. */
+/* Whether @len bytes are "", "name" or "name:level"; which codecs there are is the registry's
+ * matter. */
 static bool codec_is_legal(const char *text, size_t len)
 {
     size_t name = 0;
@@ -173,7 +176,8 @@ static bool codec_is_legal(const char *text, size_t len)
     return i == len && digits >= 1 && digits <= LEVEL_DIGITS;
 }
 
-/* ---- text to options --------------------------------------------------------------------------- */
+/* ---- text to options ---------------------------------------------------------------------------
+ * */
 
 /* A piece of the caller's text. */
 struct span {
@@ -371,7 +375,8 @@ int zc_options_parse(struct zcache_options *opts, const char *text, char *error,
     return rc;
 }
 
-/* ---- what is legal ----------------------------------------------------------------------------- */
+/* ---- what is legal -----------------------------------------------------------------------------
+ * */
 
 /* A message about the option @name; counts it in @bad. */
 static void report(const struct zcache_options *opts,

@@ -2,8 +2,8 @@
 /*
  * page.c - the steps in the life of one page.
  *
- * Every change of an entry goes through here, so that its state, its list, the gauges and the charge
- * change together:
+ * Every change of an entry goes through here, so that its state, its list, the gauges and the
+ * charge change together:
  *
  *     charge     entry and payload are reserved before, refunded when freed (core.c)
  *     gauges     sizes in lru.sum, counts in the tenant's n_* members
@@ -11,7 +11,8 @@
  *
  * Locks: the shard lock is the caller's; the list lock is taken below it by lru.c.
  *
- * Order of publication: bytes, then fill, then the payload word (release).  A reader acquires the word.
+ * Order of publication: bytes, then fill, then the payload word (release).  A reader acquires the
+ * word.
  */
 #include "page.h"
 
@@ -31,7 +32,8 @@ struct zc_where zc_page_where(struct zcache_tenant *t, struct zc_thread *th, str
                              .hash = hash};
 }
 
-struct zc_where zc_page_where_entry(struct zcache *cache, struct zc_thread *th,
+struct zc_where zc_page_where_entry(struct zcache *cache,
+                                    struct zc_thread *th,
                                     const struct zc_entry *e)
 {
     return zc_page_where(zc_tenant_of(cache, e), th, e->key);
@@ -39,7 +41,9 @@ struct zc_where zc_page_where_entry(struct zcache *cache, struct zc_thread *th,
 
 /* ---- records and payloads ------------------------------------------------------------------ */
 
-struct zc_entry *zc_page_new_entry(struct zcache *cache, struct zcache_tenant *t, unsigned node,
+struct zc_entry *zc_page_new_entry(struct zcache *cache,
+                                   struct zcache_tenant *t,
+                                   unsigned node,
                                    struct zcache_key key)
 {
     struct zc_entry *e = zc_core_alloc(cache, node, sizeof(*e));
@@ -63,14 +67,18 @@ void zc_page_free_entry(struct zcache *cache, struct zc_entry *e)
 
 size_t zc_page_bytes(uint32_t stored_len, uint8_t codec)
 {
-    return zc_pool_round(zc_payload_head(codec) + stored_len);
+    return zc_pool_round(zc_payload_head(stored_len, codec) + stored_len);
 }
 
-struct zc_payload *zc_page_new_payload(struct zcache *cache, unsigned node,
-                                       struct zc_account *account, uint32_t raw_len,
-                                       uint32_t stored_len, uint8_t codec)
+struct zc_payload *zc_page_new_payload(struct zcache *cache,
+                                       unsigned node,
+                                       struct zc_account *account,
+                                       uint32_t raw_len,
+                                       uint32_t stored_len,
+                                       uint8_t codec)
 {
-    struct zc_payload *p = zc_core_alloc(cache, node, zc_payload_head(codec) + stored_len);
+    struct zc_payload *p =
+        zc_core_alloc(cache, node, zc_payload_head(stored_len, codec) + stored_len);
 
     if (p == NULL) {
         return NULL;
@@ -119,6 +127,9 @@ void zc_page_dirty_locked(const struct zc_where *w, struct zc_entry *e)
 {
     uint32_t parity = atomic_load(&w->tenant->parity) & 1;
 
+    if (zc_entry_has(e, ZC_F_DIRTY) && zc_entry_has(e, ZC_F_PARITY) == (parity != 0)) {
+        return;
+    }
     if (zc_entry_has(e, ZC_F_DIRTY)) {
         atomic_fetch_sub(dirty_count(w->tenant, e), 1);
     }
@@ -172,7 +183,8 @@ void zc_page_insert_locked(const struct zc_where *w, struct zc_entry *e)
     atomic_fetch_add_explicit(&w->tenant->n_pages, 1, memory_order_relaxed);
 }
 
-void zc_page_publish_locked(const struct zc_where *w, struct zc_entry *e,
+void zc_page_publish_locked(const struct zc_where *w,
+                            struct zc_entry *e,
                             const struct zc_version *v)
 {
     uint64_t old = atomic_load_explicit(&e->payload, memory_order_relaxed);
@@ -203,8 +215,12 @@ void zc_page_publish_locked(const struct zc_where *w, struct zc_entry *e,
     }
 }
 
-void zc_page_reform_locked(const struct zc_where *w, struct zc_entry *e, uint64_t word,
-                           uint64_t fill, enum zcache_tier tier, unsigned flags)
+void zc_page_reform_locked(const struct zc_where *w,
+                           struct zc_entry *e,
+                           uint64_t word,
+                           uint64_t fill,
+                           enum zcache_tier tier,
+                           unsigned flags)
 {
     uint64_t old = atomic_load_explicit(&e->payload, memory_order_relaxed);
     struct zc_lru *lru = &w->tenant->lru[zc_entry_node(e)];
@@ -278,7 +294,9 @@ void zc_page_wake_locked(const struct zc_where *w, struct zc_entry *e)
     }
 }
 
-int zc_page_wait_locked(const struct zc_where *w, struct zc_entry *e, bool nowait,
+int zc_page_wait_locked(const struct zc_where *w,
+                        struct zc_entry *e,
+                        bool nowait,
                         uint64_t deadline_ns)
 {
     enum zc_state state = zc_entry_state(e);
@@ -319,7 +337,10 @@ static int decode_same(struct zc_entry *e, uint64_t word, void *buf)
     return 0;
 }
 
-int zc_page_decode(struct zcache *cache, struct zc_thread *th, struct zc_entry *e, uint64_t word,
+int zc_page_decode(struct zcache *cache,
+                   struct zc_thread *th,
+                   struct zc_entry *e,
+                   uint64_t word,
                    void *buf)
 {
     const struct zc_payload *p;

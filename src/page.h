@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What happens to one page: publish a version, mark it dirty or clean, change its form, unlink it, decode
- * it, wait for it.  The steps that put, get, demote, write back, load and evict are made of.
+ * What happens to one page: publish a version, mark it dirty or clean, change its form, unlink it,
+ * decode it, wait for it.  The steps that put, get, demote, write back, load and evict are made of.
  *
- * Functions ending in _locked need the page's shard lock and, where they retire something, stock for two
- * retires (zc_epoch_stock).  Nothing in them can fail.
+ * Functions ending in _locked need the page's shard lock and, where they retire something, stock
+ * for two retires (zc_epoch_stock).  Nothing in them can fail.
  */
 #ifndef ZC_PAGE_H
 #define ZC_PAGE_H
@@ -28,13 +28,14 @@ struct zc_where {
 struct zc_where zc_page_where(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key);
 
 /** zc_page_where_entry() - the place of an entry that the caller holds. */
-struct zc_where zc_page_where_entry(struct zcache *cache, struct zc_thread *th,
+struct zc_where zc_page_where_entry(struct zcache *cache,
+                                    struct zc_thread *th,
                                     const struct zc_entry *e);
 
 /** struct zc_version - a version that is ready to be published. */
 struct zc_version {
     uint64_t word;
-    uint64_t fill;  /* of a same-filled page */
+    uint64_t fill; /* of a same-filled page */
     uint64_t tag;
     unsigned flags; /* of enum zc_entry_flags: DIRTY, INCOMPRESSIBLE */
     bool scan;
@@ -42,15 +43,21 @@ struct zc_version {
 };
 
 /** zc_page_new_entry() - a record whose bytes are reserved already; NULL without memory. */
-struct zc_entry *zc_page_new_entry(struct zcache *cache, struct zcache_tenant *t, unsigned node,
+struct zc_entry *zc_page_new_entry(struct zcache *cache,
+                                   struct zcache_tenant *t,
+                                   unsigned node,
                                    struct zcache_key key);
 /** zc_page_free_entry() - one that was never published; the reservation stays with the caller. */
 void zc_page_free_entry(struct zcache *cache, struct zc_entry *e);
 
-/** zc_page_new_payload() - reserved already; head filled but for the checksum.  NULL without memory. */
-struct zc_payload *zc_page_new_payload(struct zcache *cache, unsigned node,
-                                       struct zc_account *account, uint32_t raw_len,
-                                       uint32_t stored_len, uint8_t codec);
+/** zc_page_new_payload() - reserved already; head filled but for the checksum.  NULL without
+ * memory. */
+struct zc_payload *zc_page_new_payload(struct zcache *cache,
+                                       unsigned node,
+                                       struct zc_account *account,
+                                       uint32_t raw_len,
+                                       uint32_t stored_len,
+                                       uint8_t codec);
 /** zc_page_free_payload() - one that was never published; the reservation stays. */
 void zc_page_free_payload(struct zc_payload *p);
 /** zc_page_seal() - compute the checksum once the bytes are in place. */
@@ -62,7 +69,8 @@ size_t zc_page_bytes(uint32_t stored_len, uint8_t codec);
 void zc_page_insert_locked(const struct zc_where *w, struct zc_entry *e);
 
 /** zc_page_publish_locked() - @v becomes the entry's version; LOADING turns LIVE. */
-void zc_page_publish_locked(const struct zc_where *w, struct zc_entry *e,
+void zc_page_publish_locked(const struct zc_where *w,
+                            struct zc_entry *e,
                             const struct zc_version *v);
 
 /** zc_page_clean_locked() - the store has the current version now. */
@@ -72,8 +80,12 @@ void zc_page_clean_locked(const struct zc_where *w, struct zc_entry *e);
 void zc_page_dirty_locked(const struct zc_where *w, struct zc_entry *e);
 
 /** zc_page_reform_locked() - the same version in another form and tier; flags to add. */
-void zc_page_reform_locked(const struct zc_where *w, struct zc_entry *e, uint64_t word,
-                           uint64_t fill, enum zcache_tier tier, unsigned flags);
+void zc_page_reform_locked(const struct zc_where *w,
+                           struct zc_entry *e,
+                           uint64_t word,
+                           uint64_t fill,
+                           enum zcache_tier tier,
+                           unsigned flags);
 
 /** zc_page_unlink_locked() - LIVE or LOADING leaves the cache; its index reference is dropped. */
 void zc_page_unlink_locked(const struct zc_where *w, struct zc_entry *e);
@@ -82,7 +94,8 @@ void zc_page_unlink_locked(const struct zc_where *w, struct zc_entry *e);
 void zc_page_release_locked(const struct zc_where *w, struct zc_entry *e);
 
 /**
- * zc_page_adopt_locked() - a new record with a payload taken over from another tenant, as the oldest of
+ * zc_page_adopt_locked() - a new record with a payload taken over from another tenant, as the
+ * oldest of
  *                          its tier.  @v->flags: enum zc_entry_flags to keep.
  */
 void zc_page_adopt_locked(const struct zc_where *w, struct zc_entry *e, const struct zc_version *v);
@@ -91,23 +104,30 @@ void zc_page_adopt_locked(const struct zc_where *w, struct zc_entry *e, const st
 void zc_page_wake_locked(const struct zc_where *w, struct zc_entry *e);
 
 /**
- * zc_page_wait_locked() - wait, with the shard lock dropped meanwhile, until a WRITING or LOADING entry
+ * zc_page_wait_locked() - wait, with the shard lock dropped meanwhile, until a WRITING or LOADING
+ * entry
  *                         has left that state.
  *
- * Return: 0, look the key up again; -EBUSY with @nowait; -EDEADLK it is in this thread's own callback;
+ * Return: 0, look the key up again; -EBUSY with @nowait; -EDEADLK it is in this thread's own
+ * callback;
  * -ETIMEDOUT.
  */
-int zc_page_wait_locked(const struct zc_where *w, struct zc_entry *e, bool nowait,
-                        uint64_t deadline_ns);
+int zc_page_wait_locked(const struct zc_where *w,
+                        struct zc_entry *e,
+                        bool nowait,
+                        uint64_t deadline_ns) ZC_REQUIRES(w->shard->lock);
 
 /**
  * zc_page_decode() - verify and decode what @word points to; inside an epoch section.
  * @cap: room at @buf; the page's length is in zc_word_sizes(@word).raw.
  *
- * Return: 0; -EBADMSG; -ENOMEM; -EAGAIN same-filled, and a newer version is just being published, or the
- * record is damaged: zc_page_same_intact() tells which.
+ * Return: 0; -EBADMSG; -ENOMEM; -EAGAIN same-filled, and a newer version is just being published,
+ * or the record is damaged: zc_page_same_intact() tells which.
  */
-int zc_page_decode(struct zcache *cache, struct zc_thread *th, struct zc_entry *e, uint64_t word,
+int zc_page_decode(struct zcache *cache,
+                   struct zc_thread *th,
+                   struct zc_entry *e,
+                   uint64_t word,
                    void *buf);
 
 /** zc_page_same_intact() - takes the shard lock, and so waits for a publisher; inside a section. */

@@ -250,7 +250,8 @@ void zc_plat_bind(void *ptr, size_t size, int sys_node)
         return;
     }
     mask[sys_node / WORD_BITS] = 1UL << (sys_node % WORD_BITS);
-    /* The kernel looks at one bit less than it is told.  Where it refuses, pages come from anywhere. */
+    /* The kernel looks at one bit less than it is told.  Where it refuses, pages come from
+     * anywhere. */
     (void)mbind(ptr, size, MPOL_PREFERRED, mask, SYS_NODES_MAX + 1, 0);
 }
 
@@ -292,7 +293,8 @@ void zc_plat_fork_guard_destroy(const volatile uint32_t **guard)
     }
 }
 
-/* Signals that a thread's own fault raises: blocked, they kill without the application's handler. */
+/* Signals that a thread's own fault raises: blocked, they kill without the application's handler.
+ * */
 static void keep_faults(sigset_t *set)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};

@@ -76,7 +76,8 @@ void zc_plat_bind(void *ptr, size_t size, int sys_node);
 void zc_plat_discard(void *ptr, size_t size);
 
 /**
- * zc_plat_fork_guard_create() - a word that is 1 in this process and reads 0 in every fork()ed child.
+ * zc_plat_fork_guard_create() - a word that is 1 in this process and reads 0 in every fork()ed
+ * child.
  *
  * Return: 0 and the word in @out; -ENOMEM.
  */

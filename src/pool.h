@@ -5,8 +5,8 @@
  * Chunks of 2 MiB, aligned to their size, come from a source (pool_source.c): a private
  * jemalloc arena whose extents are mapped and bound to the node, or mappings.  A chunk's head
  * describes its pages; slabs are runs of pages cut into objects of one size class.  Classes are
- * 16 bytes apart up to 512 bytes, then 32 to a power of two: rounding costs 1.5 % on average, 3.1 % at
- * most.  Allocation takes the fullest slab that has room; an empty slab's pages go back to the
+ * 16 bytes apart up to 512 bytes, then 32 to a power of two: rounding costs 1.5 % on average, 3.1 %
+ * at most.  Allocation takes the fullest slab that has room; an empty slab's pages go back to the
  * system.
  */
 #ifndef ZC_POOL_H
@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define ZC_POOL_CHUNK ((size_t)2 << 20)
-#define ZC_POOL_MAX (((size_t)1 << 20) + 65536)
+#define ZC_POOL_MAX   (((size_t)1 << 20) + 65536)
 
 struct zc_pool;
 
@@ -68,7 +68,8 @@ void zc_pool_fail_after(struct zc_pool *pool, uint64_t n);
 struct zc_pool_source;
 int zc_pool_source_create(int sys_node, struct zc_pool_source **out);
 void zc_pool_source_destroy(struct zc_pool_source **source);
-/** zc_pool_source_get() - @size bytes, a multiple of ZC_POOL_CHUNK, aligned to it, zero or stale. */
+/** zc_pool_source_get() - @size bytes, a multiple of ZC_POOL_CHUNK, aligned to it, zero or stale.
+ * */
 void *zc_pool_source_get(struct zc_pool_source *source, size_t size);
 void zc_pool_source_put(struct zc_pool_source *source, void *ptr, size_t size);
 

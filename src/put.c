@@ -6,8 +6,8 @@
  *   2. publish   under the shard lock: into the entry that is there, or a new one
  *   3. settle    refund what was not used; wake the shrinker if marks were passed
  *
- * Nothing can fail in 2 and after it.  A put that fails in 1 removes the older version, and waits for a
- * write of it that is in flight, because its caller will now write the page himself.
+ * Nothing can fail in 2 and after it.  A put that fails in 1 removes the older version, and waits
+ * for a write of it that is in flight, because its caller will now write the page himself.
  *
  * With raw_percent 0 step 1 compresses, in the caller.
  *
@@ -24,9 +24,10 @@
 #include "remove.h"
 #include "tier.h"
 
-#define LOOK_EVERY 16u /* puts of a thread between two looks at the raw surplus, which takes a lock */
+#define LOOK_EVERY                                                                                 \
+    16u /* puts of a thread between two looks at the raw surplus, which takes a lock */
 #define SURPLUS_MIN (UINT64_C(64) << 10)
-#define HELP_BYTES (UINT64_C(8) << 10)
+#define HELP_BYTES  (UINT64_C(8) << 10)
 
 /* A put under way. */
 struct put {
@@ -39,11 +40,16 @@ struct put {
     uint64_t deadline_ns;
     size_t reserved; /* on the tenant's account, not used yet */
     struct zc_version v;
+    bool replaces;          /* there was an older version when we looked */
     struct zc_entry *fresh; /* a record, in case the key is new */
 };
 
 /* ---- 1. prepare ---------------------------------------------------------------------------- */
 
+/*
+ * Whether there is an older version.  Asked before the copy, so that the lines which the
+ * publication will touch are on their way from memory meanwhile.
+ */
 static bool cached(const struct put *p)
 {
     struct zc_epoch_record *epoch = p->w.thread->epoch;
@@ -53,6 +59,13 @@ static bool cached(const struct put *p)
     zc_epoch_enter(epoch);
     e = zc_index_find(p->w.cache->index, p->w.hash, p->w.tenant->slot, p->key);
     found = e != NULL && zc_entry_resident(e);
+    if (found) {
+        uint64_t word = atomic_load_explicit(&e->payload, memory_order_relaxed);
+
+        if (!zc_word_is_same(word)) {
+            __builtin_prefetch(zc_word_payload(word), 1);
+        }
+    }
     zc_epoch_exit(epoch);
     return found;
 }
@@ -120,8 +133,7 @@ static int prepare_payload(struct put *p)
         return rc;
     }
     if (ZC_UNLIKELY(cache->opt.raw_percent == 0)) {
-        uint8_t codec =
-            atomic_load_explicit(&cache->codec[ZCACHE_TIER_FAST], memory_order_relaxed);
+        uint8_t codec = atomic_load_explicit(&cache->codec[ZCACHE_TIER_FAST], memory_order_relaxed);
         size_t stored = encode(p, codec);
 
         p->v.tier = ZCACHE_TIER_FAST;
@@ -164,7 +176,8 @@ static int prepare_entry(struct put *p)
 
 /* ---- 2. publish ---------------------------------------------------------------------------- */
 
-/* 0: a new key; 1: replaced; ZCACHE_EXISTS; -EAGAIN: the key is not there and there is no record. */
+/* 0: a new key; 1: replaced; ZCACHE_EXISTS; -EAGAIN: the key is not there and there is no record.
+ * */
 static int try_publish(struct put *p)
 {
     struct zc_shard *shard = p->w.shard;
@@ -197,7 +210,7 @@ static int publish(struct put *p)
 {
     int rc = 0;
 
-    if (!cached(p)) {
+    if (!p->replaces) {
         rc = prepare_entry(p);
     }
     while (rc == 0 || rc == -EAGAIN) {
@@ -321,23 +334,29 @@ static bool defaults_to_dirty(const struct zcache_tenant *t, unsigned flags)
     return t->store != NULL && t->store->cb.write != NULL;
 }
 
-int zc_put(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key, const void *data,
-           size_t len, uint64_t tag, unsigned flags)
+int zc_put(struct zcache_tenant *t,
+           struct zc_thread *th,
+           struct zcache_key key,
+           const void *data,
+           size_t len,
+           uint64_t tag,
+           unsigned flags)
 {
     struct put p = {.w = zc_page_where(t, th, key),
                     .key = key,
                     .data = data,
                     .len = (uint32_t)len,
                     .flags = flags,
-                    .node = t->node >= 0 ? (unsigned)t->node
-                                         : t->cache->topo.cpu_node[zc_plat_cpu()],
+                    .node =
+                        t->node >= 0 ? (unsigned)t->node : t->cache->topo.cpu_node[zc_plat_cpu()],
                     .deadline_ns = zc_plat_deadline_ns(t->cache->opt.max_stall_ms)};
     uint64_t start = zc_thread_sample(th, t->cache->opt.latency_sample);
     int rc = ZCACHE_EXISTS;
 
     p.v.tag = tag;
     p.v.flags = defaults_to_dirty(t, flags) ? ZC_F_DIRTY : 0;
-    if ((flags & ZCACHE_IF_ABSENT) == 0 || !cached(&p)) {
+    p.replaces = cached(&p);
+    if ((flags & ZCACHE_IF_ABSENT) == 0 || !p.replaces) {
         rc = prepare(&p);
         rc = rc == 0 ? publish(&p) : rc;
     }

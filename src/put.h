@@ -11,7 +11,12 @@
 #include "page.h"
 
 /** zc_put() - zcache_put() with checked arguments; the tenant is entered.  @tag: WAL position. */
-int zc_put(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key, const void *data,
-           size_t len, uint64_t tag, unsigned flags);
+int zc_put(struct zcache_tenant *t,
+           struct zc_thread *th,
+           struct zcache_key key,
+           const void *data,
+           size_t len,
+           uint64_t tag,
+           unsigned flags);
 
 #endif /* ZC_PUT_H */

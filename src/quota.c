@@ -22,7 +22,7 @@
 #include "mathx.h"
 
 #define SLACK_SHARE 128u
-#define SLACK_MAX (UINT64_C(256) << 10)
+#define SLACK_MAX   (UINT64_C(256) << 10)
 
 void zc_quota_init(struct zc_account *account, struct zc_account *parent, uint64_t limit)
 {
@@ -56,21 +56,6 @@ static void raise_peak(struct zc_account *account, uint64_t charge)
     }
 }
 
-static bool reserve_level(struct zc_account *account, uint64_t bytes, enum zc_quota_who who)
-{
-    uint64_t charge = zc_quota_charge(account);
-    uint64_t top = ceiling(account, who);
-
-    do {
-        if (bytes > top || charge > top - bytes) {
-            return false;
-        }
-    } while (!atomic_compare_exchange_weak_explicit(&account->charge, &charge, charge + bytes,
-                                                    memory_order_seq_cst, memory_order_relaxed));
-    raise_peak(account, charge + bytes);
-    return true;
-}
-
 static void refund_level(struct zc_account *account, uint64_t bytes)
 {
     uint64_t before = atomic_fetch_sub_explicit(&account->charge, bytes, memory_order_seq_cst);
@@ -78,7 +63,30 @@ static void refund_level(struct zc_account *account, uint64_t bytes)
     ZC_ASSERT(before >= bytes);
 }
 
-struct zc_account *zc_quota_reserve(struct zc_account *account, uint64_t bytes,
+static bool reserve_level(struct zc_account *account, uint64_t bytes, enum zc_quota_who who)
+{
+    uint64_t charge = zc_quota_charge(account);
+
+    do {
+        uint64_t top = ceiling(account, who);
+
+        if (bytes > top || charge > top - bytes) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&account->charge, &charge, charge + bytes,
+                                                    memory_order_seq_cst, memory_order_relaxed));
+    /* A limit that was lowered meanwhile: either we see it here, or who lowered it sees our charge.
+     * */
+    if (ZC_UNLIKELY(charge + bytes > atomic_load(&account->limit))) {
+        refund_level(account, bytes);
+        return false;
+    }
+    raise_peak(account, charge + bytes);
+    return true;
+}
+
+struct zc_account *zc_quota_reserve(struct zc_account *account,
+                                    uint64_t bytes,
                                     enum zc_quota_who who)
 {
     struct zc_account *level;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Byte accounts in a tree.  An account's charge includes those of its children.  Room is reserved on
- * every level from an account to the root before it is used, so no charge passes its limit at any
- * instant; what turns out not to be needed is refunded.
+ * Byte accounts in a tree.  An account's charge includes those of its children.  Room is reserved
+ * on every level from an account to the root before it is used, so no charge passes its limit at
+ * any instant; what turns out not to be needed is refunded.
  *
  * The top of each limit, its slack, is kept for reclaim: moving a page to a denser tier needs
  * room for the new form before the old one can go.
@@ -38,7 +38,8 @@ uint64_t zc_quota_slack(uint64_t limit);
  *
  * Return: NULL; or the level nearest to @account that has no room.
  */
-struct zc_account *zc_quota_reserve(struct zc_account *account, uint64_t bytes,
+struct zc_account *zc_quota_reserve(struct zc_account *account,
+                                    uint64_t bytes,
                                     enum zc_quota_who who);
 
 /** zc_quota_refund() - take @bytes off @account and all its ancestors. */

@@ -11,13 +11,13 @@
  * where evicting a dirty page means writing it first.  A step isolates a batch, works on it without
  * locks, and gives back what stays.
  *
- * Two passes.  The first gives referenced pages a second chance; if it frees nothing, the second takes them
- * too, so that memory that can be reclaimed is never refused.  Each pass looks at each page once per list:
- * the budgets come from the lists' lengths at its start and only fall.
+ * Two passes.  The first gives referenced pages a second chance; if it frees nothing, the second
+ * takes them too, so that memory that can be reclaimed is never refused.  Each pass looks at each
+ * page once per list: the budgets come from the lists' lengths at its start and only fall.
  *
- * A synchronous shrink (a tenant's limit was hit) goes on until the reservation fits, nothing is left that
- * could be freed, or the caller's patience ends.  "Nothing is left" is decided by accounting: when
- * the charge is explained by the pages that were seen, nothing is on its way back.
+ * A synchronous shrink (a tenant's limit was hit) goes on until the reservation fits, nothing is
+ * left that could be freed, or the caller's patience ends.  "Nothing is left" is decided by
+ * accounting: when the charge is explained by the pages that were seen, nothing is on its way back.
  *
  * Locks: none held while a page is worked on; see tier.c, writeback.c and page.c.
  */
@@ -28,23 +28,23 @@
 #include "mathx.h"
 #include "tier.h"
 
-#define BATCH 32u
+#define BATCH       32u
+#define BATCH_MIN   4u
 #define AHEAD_BYTES (UINT64_C(128) << 10) /* a synchronous shrink frees this much more than asked */
-#define RETRY_MS 5u
+#define RETRY_MS    5u
 
-struct zc_reclaim zc_reclaim_begin(struct zcache *cache, struct zc_thread *th,
-                                   struct zcache_tenant *owner, unsigned mode,
+struct zc_reclaim zc_reclaim_begin(struct zcache *cache,
+                                   struct zc_thread *th,
+                                   struct zcache_tenant *owner,
+                                   unsigned mode,
                                    uint64_t deadline_ns)
 {
     if (zc_batch_in_callback(th)) {
         mode &= ~(unsigned)ZC_RECLAIM_WRITE; /* no write-back from within a callback */
         deadline_ns = 0;
     }
-    return (struct zc_reclaim){.cache = cache,
-                               .thread = th,
-                               .owner = owner,
-                               .mode = mode,
-                               .deadline_ns = deadline_ns};
+    return (struct zc_reclaim){
+        .cache = cache, .thread = th, .owner = owner, .mode = mode, .deadline_ns = deadline_ns};
 }
 
 /* ---- demote -------------------------------------------------------------------------------- */
@@ -71,8 +71,12 @@ static uint64_t demote_one(struct zc_reclaim *r, struct zc_entry *e, enum zcache
     return freed;
 }
 
-static uint64_t demote_batch(struct zc_reclaim *r, struct zc_lru *lru, enum zcache_tier from,
-                             enum zcache_tier to, uint64_t *budget, unsigned max)
+static uint64_t demote_batch(struct zc_reclaim *r,
+                             struct zc_lru *lru,
+                             enum zcache_tier from,
+                             enum zcache_tier to,
+                             uint64_t *budget,
+                             unsigned max)
 {
     unsigned mode = (r->mode & ZC_RECLAIM_FORCE) != 0 ? 0 : ZC_ISOLATE_CHANCE;
     struct zc_entry *pages[BATCH];
@@ -89,11 +93,17 @@ static uint64_t demote_batch(struct zc_reclaim *r, struct zc_lru *lru, enum zcac
 
 /* ---- evict --------------------------------------------------------------------------------- */
 
-enum evict_outcome { EVICTED, KEPT, NEEDS_WRITE };
+enum evict_outcome {
+    EVICTED,
+    KEPT,
+    NEEDS_WRITE
+};
 
 /* Evicts a clean page, or says what else must happen.  Under the shard lock. */
-static enum evict_outcome evict_locked(struct zc_reclaim *r, const struct zc_where *w,
-                                       struct zc_entry *e, uint64_t *freed)
+static enum evict_outcome evict_locked(struct zc_reclaim *r,
+                                       const struct zc_where *w,
+                                       struct zc_entry *e,
+                                       uint64_t *freed)
 {
     uint64_t word = atomic_load_explicit(&e->payload, memory_order_relaxed);
     bool hit = atomic_load_explicit(&e->referenced, memory_order_relaxed) != 0;
@@ -154,8 +164,12 @@ static uint64_t promised(struct zc_reclaim *r)
     return r->promised_bytes;
 }
 
-static uint64_t evict_batch(struct zc_reclaim *r, struct zcache_tenant *t, struct zc_lru *lru,
-                            enum zcache_tier tier, uint64_t *budget, unsigned max)
+static uint64_t evict_batch(struct zc_reclaim *r,
+                            struct zcache_tenant *t,
+                            struct zc_lru *lru,
+                            enum zcache_tier tier,
+                            uint64_t *budget,
+                            unsigned max)
 {
     unsigned mode = (r->mode & ZC_RECLAIM_FORCE) != 0 ? 0 : ZC_ISOLATE_CHANCE;
     uint64_t written_before = r->writes.freed_bytes;
@@ -190,10 +204,10 @@ static uint64_t evict_batch(struct zc_reclaim *r, struct zcache_tenant *t, struc
 
 /* Bytes of a tier above its share of all the tenant has on this node. */
 static uint64_t tier_surplus(const struct zcache *cache,
-                             const struct zc_tier_sum sums[ZCACHE_TIERS], enum zcache_tier tier)
+                             const struct zc_tier_sum sums[ZCACHE_TIERS],
+                             enum zcache_tier tier)
 {
-    uint64_t percent =
-        tier == ZCACHE_TIER_RAW ? cache->opt.raw_percent : cache->opt.fast_percent;
+    uint64_t percent = tier == ZCACHE_TIER_RAW ? cache->opt.raw_percent : cache->opt.fast_percent;
     uint64_t total = 0;
 
     for (int t = 0; t < ZCACHE_TIERS; t++) {
@@ -202,11 +216,17 @@ static uint64_t tier_surplus(const struct zcache *cache,
     return zc_sub_sat(sums[tier].allocated_bytes, zc_mul_div(total, percent, 100));
 }
 
-static unsigned batch_for(const struct zc_tier_sum *sum, uint64_t want)
+/* About how many pages of a tier make up @bytes, at least one, at most a batch. */
+static unsigned pages_in(const struct zc_tier_sum *sum, uint64_t bytes)
 {
     uint64_t average = sum->pages == 0 ? 1 : sum->allocated_bytes / sum->pages + 1;
 
-    return (unsigned)ZC_MIN(ZC_MAX(want / average + 1, 4), BATCH);
+    return (unsigned)ZC_MIN(bytes / average + 1, BATCH);
+}
+
+static unsigned batch_for(const struct zc_tier_sum *sum, uint64_t want)
+{
+    return ZC_MAX(pages_in(sum, want), BATCH_MIN);
 }
 
 struct budgets {
@@ -215,8 +235,12 @@ struct budgets {
 };
 
 /* Demotes from the first tier that has budget left.  False: none has. */
-static bool demote_any(struct zc_reclaim *r, struct zc_lru *lru, struct budgets *left,
-                       const struct zc_tier_sum sums[ZCACHE_TIERS], uint64_t want, uint64_t *freed)
+static bool demote_any(struct zc_reclaim *r,
+                       struct zc_lru *lru,
+                       struct budgets *left,
+                       const struct zc_tier_sum sums[ZCACHE_TIERS],
+                       uint64_t want,
+                       uint64_t *freed)
 {
     for (int from = ZCACHE_TIER_RAW; from < ZCACHE_TIER_DENSE; from++) {
         enum zcache_tier to = zc_tier_next(r->cache, (enum zcache_tier)from);
@@ -231,19 +255,24 @@ static bool demote_any(struct zc_reclaim *r, struct zc_lru *lru, struct budgets 
 }
 
 /* One step.  False: nothing is left to try. */
-static bool step(struct zc_reclaim *r, struct zcache_tenant *t, struct zc_lru *lru,
-                 struct budgets *left, uint64_t want, uint64_t *freed)
+static bool step(struct zc_reclaim *r,
+                 struct zcache_tenant *t,
+                 struct zc_lru *lru,
+                 struct budgets *left,
+                 uint64_t want,
+                 uint64_t *freed)
 {
     struct zc_tier_sum sums[ZCACHE_TIERS];
 
     zc_lru_sums(lru, sums, NULL);
     for (int from = ZCACHE_TIER_RAW; from < ZCACHE_TIER_DENSE; from++) {
         enum zcache_tier to = zc_tier_next(r->cache, (enum zcache_tier)from);
+        uint64_t surplus = tier_surplus(r->cache, sums, (enum zcache_tier)from);
 
-        if (to < ZCACHE_TIERS && left->demote[from] > 0 &&
-            tier_surplus(r->cache, sums, (enum zcache_tier)from) > 0) {
-            *freed += demote_batch(r, lru, (enum zcache_tier)from, to, &left->demote[from],
-                                   batch_for(&sums[from], want));
+        if (to < ZCACHE_TIERS && left->demote[from] > 0 && surplus > 0) {
+            unsigned n = ZC_MIN(batch_for(&sums[from], want), pages_in(&sums[from], surplus));
+
+            *freed += demote_batch(r, lru, (enum zcache_tier)from, to, &left->demote[from], n);
             return true;
         }
     }
@@ -261,7 +290,9 @@ static bool step(struct zc_reclaim *r, struct zcache_tenant *t, struct zc_lru *l
     return (r->mode & ZC_RECLAIM_FORCE) != 0 && demote_any(r, lru, left, sums, want, freed);
 }
 
-static uint64_t reclaim_node(struct zc_reclaim *r, struct zcache_tenant *t, unsigned node,
+static uint64_t reclaim_node(struct zc_reclaim *r,
+                             struct zcache_tenant *t,
+                             unsigned node,
                              uint64_t want)
 {
     struct zc_lru *lru = &t->lru[node];
@@ -301,10 +332,7 @@ uint64_t zc_reclaim_tenant(struct zc_reclaim *r, struct zcache_tenant *t, uint64
     uint64_t freed = 0;
 
     if ((r->mode & ZC_RECLAIM_RESERVES) != 0) {
-        uint64_t above =
-            zc_sub_sat(zc_quota_charge(t->account), atomic_load(&t->reserve_bytes));
-
-        want_bytes = ZC_MIN(want_bytes, above);
+        want_bytes = ZC_MIN(want_bytes, zc_tenant_spare(t));
     }
     for (unsigned node = 0; node < n_nodes && freed + promised(r) < want_bytes; node++) {
         freed += reclaim_node(r, t, node, (want_bytes - freed) / (n_nodes - node) + 1);
@@ -315,8 +343,10 @@ uint64_t zc_reclaim_tenant(struct zc_reclaim *r, struct zcache_tenant *t, uint64
 
 /* ---- subtree ------------------------------------------------------------------------------- */
 
-uint64_t zc_reclaim_subtree(struct zc_reclaim *r, struct zcache_tenant *top,
-                            struct zcache_tenant *first, uint64_t want_bytes)
+uint64_t zc_reclaim_subtree(struct zc_reclaim *r,
+                            struct zcache_tenant *top,
+                            struct zcache_tenant *first,
+                            uint64_t want_bytes)
 {
     uint32_t start = atomic_load(&top->cursor);
     uint32_t cursor = start;
@@ -326,7 +356,8 @@ uint64_t zc_reclaim_subtree(struct zc_reclaim *r, struct zcache_tenant *top,
     if (first != NULL && zc_tenant_within(first, top)) {
         unsigned mode = r->mode;
 
-        r->mode &= ~(unsigned)ZC_RECLAIM_RESERVES; /* its reserve is kept from others, not from it */
+        r->mode &=
+            ~(unsigned)ZC_RECLAIM_RESERVES; /* its reserve is kept from others, not from it */
         freed += zc_reclaim_tenant(r, first, want_bytes);
         r->mode = mode;
     }
@@ -373,8 +404,8 @@ static void add_result(struct zcache_shrink_result *sum, const struct zcache_shr
     sum->demoted_pages += x->demoted_pages;
     sum->written_pages += x->written_pages;
     sum->evicted_pages += x->evicted_pages;
-    sum->failed_pages += x->failed_pages;
-    /* What was in the way: as the last pass found it. */
+    /* What was in the way: as the last pass found it; failures as the pass with most of them. */
+    sum->failed_pages = ZC_MAX(sum->failed_pages, x->failed_pages);
     sum->pinned_pages = x->pinned_pages;
     sum->busy_pages = x->busy_pages;
     sum->dirty_pages = x->dirty_pages;
@@ -391,8 +422,11 @@ struct shrink_pass {
     uint64_t waiting; /* pages that a write or a back-off holds back */
 };
 
-static struct shrink_pass shrink_pass(struct zcache_tenant *top, struct zcache_tenant *first,
-                                      struct zc_thread *th, uint64_t want, unsigned mode,
+static struct shrink_pass shrink_pass(struct zcache_tenant *top,
+                                      struct zcache_tenant *first,
+                                      struct zc_thread *th,
+                                      uint64_t want,
+                                      unsigned mode,
                                       uint64_t deadline_ns)
 {
     struct zc_reclaim r = zc_reclaim_begin(top->cache, th, top, mode, deadline_ns);
@@ -426,8 +460,12 @@ static bool backing_off(struct zcache_tenant *top)
  * Shrinks the subtree of a limit once, in both passes if need be.
  * 0: something was freed, or will be: try again.  -EDQUOT: nothing can be.
  */
-static int shrink_once(struct zcache_tenant *top, struct zcache_tenant *first,
-                       struct zc_thread *th, uint64_t bytes, unsigned flags, uint64_t deadline_ns)
+static int shrink_once(struct zcache_tenant *top,
+                       struct zcache_tenant *first,
+                       struct zc_thread *th,
+                       uint64_t bytes,
+                       unsigned flags,
+                       uint64_t deadline_ns)
 {
     uint64_t limit = zc_quota_limit(top->account);
     uint64_t want = zc_add_sat(bytes, ZC_MIN(limit / 64, AHEAD_BYTES));
@@ -442,8 +480,8 @@ static int shrink_once(struct zcache_tenant *top, struct zcache_tenant *first,
         zc_stat_add(top->stat, ZC_C_sync_forced, 1);
         p = shrink_pass(top, first, th, want, mode | ZC_RECLAIM_FORCE, may_wait ? deadline_ns : 0);
     }
-    if (p.freed > 0 || zc_sub_sat(limit, zc_quota_charge(top->account)) >
-                           bytes + zc_quota_slack(limit)) {
+    if (p.freed > 0 ||
+        zc_sub_sat(limit, zc_quota_charge(top->account)) > bytes + zc_quota_slack(limit)) {
         return 0;
     }
     if (!may_wait) {
@@ -454,8 +492,7 @@ static int shrink_once(struct zcache_tenant *top, struct zcache_tenant *first,
     }
     /* It is with another thread, in flight, or about to be tried again. */
     seq = zc_progress_begin(top->cache);
-    (void)zc_progress_wait(top->cache, &seq,
-                           ZC_MIN(deadline_ns, zc_plat_deadline_ns(RETRY_MS)));
+    (void)zc_progress_wait(top->cache, &seq, ZC_MIN(deadline_ns, zc_plat_deadline_ns(RETRY_MS)));
     zc_progress_end(top->cache);
     zc_epoch_drain(th->epoch);
     return 0;
@@ -463,8 +500,11 @@ static int shrink_once(struct zcache_tenant *top, struct zcache_tenant *first,
 
 /* ---- the capacity -------------------------------------------------------------------------- */
 
-static int wait_capacity(struct zcache_tenant *t, struct zc_thread *th, uint64_t bytes,
-                         unsigned flags, uint64_t deadline_ns)
+static int wait_capacity(struct zcache_tenant *t,
+                         struct zc_thread *th,
+                         uint64_t bytes,
+                         unsigned flags,
+                         uint64_t deadline_ns)
 {
     struct zcache *cache = t->cache;
     struct zc_bell *bell = &cache->bell;
@@ -514,8 +554,12 @@ static bool never_fits(const struct zc_account *level, uint64_t bytes)
 }
 
 /* Makes room at @level, or says why not. */
-static int make_room(struct zcache_tenant *t, struct zc_thread *th, struct zc_account *level,
-                     uint64_t bytes, unsigned flags, uint64_t deadline_ns)
+static int make_room(struct zcache_tenant *t,
+                     struct zc_thread *th,
+                     struct zc_account *level,
+                     uint64_t bytes,
+                     unsigned flags,
+                     uint64_t deadline_ns)
 {
     struct zcache *cache = t->cache;
     int refusal = level == &cache->account ? -ENOSPC : -EDQUOT;
@@ -533,8 +577,11 @@ static int make_room(struct zcache_tenant *t, struct zc_thread *th, struct zc_ac
     return shrink_once(zc_tenant_of_account(cache, level), t, th, bytes, flags, deadline_ns);
 }
 
-int zc_reclaim_reserve(struct zcache_tenant *t, struct zc_thread *th, uint64_t bytes,
-                       unsigned flags, uint64_t deadline_ns)
+int zc_reclaim_reserve(struct zcache_tenant *t,
+                       struct zc_thread *th,
+                       uint64_t bytes,
+                       unsigned flags,
+                       uint64_t deadline_ns)
 {
     struct zc_account *level = zc_quota_reserve(t->account, bytes, ZC_QUOTA_PUT);
     uint64_t start;
@@ -566,29 +613,33 @@ int zc_reclaim_reserve(struct zcache_tenant *t, struct zc_thread *th, uint64_t b
 
 /* ---- on request ---------------------------------------------------------------------------- */
 
-void zc_reclaim_shrink(struct zcache_tenant *top, struct zc_thread *th, uint64_t want_bytes,
-                       uint64_t deadline_ns, struct zcache_shrink_result *out)
+void zc_reclaim_shrink(struct zcache_tenant *top,
+                       struct zc_thread *th,
+                       uint64_t want_bytes,
+                       uint64_t deadline_ns,
+                       struct zcache_shrink_result *out)
 {
     static const unsigned passes[] = {ZC_RECLAIM_WRITE | ZC_RECLAIM_INSIST,
                                       ZC_RECLAIM_WRITE | ZC_RECLAIM_FORCE};
+    bool failing = false;
     unsigned pass = 0;
 
     *out = (struct zcache_shrink_result){0};
     zc_epoch_drain(th->epoch); /* what others freed before is not ours to report */
     while (out->freed_bytes < want_bytes && pass < ZC_ARRAY_SIZE(passes)) {
-        struct zc_reclaim r =
-            zc_reclaim_begin(top->cache, th, top, passes[pass], deadline_ns);
+        unsigned mode = passes[pass] & ~(failing ? (unsigned)ZC_RECLAIM_INSIST : 0u);
+        struct zc_reclaim r = zc_reclaim_begin(top->cache, th, top, mode, deadline_ns);
         uint64_t freed = zc_reclaim_subtree(&r, top, NULL, want_bytes - out->freed_bytes);
 
         freed += zc_reclaim_end(&r, deadline_ns);
         r.got.busy_pages += r.elsewhere;
+        failing = failing || r.got.failed_pages > 0; /* once is asking; twice would be hammering */
         add_result(out, &r.got);
         zc_epoch_drain(th->epoch);
         out->freed_bytes += freed;
         if (freed == 0) {
             pass++;
-        }
-        if (zc_plat_now_ns() >= deadline_ns) {
+        } else if (zc_plat_now_ns() >= deadline_ns) {
             break;
         }
     }

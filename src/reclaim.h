@@ -27,7 +27,7 @@ struct zc_reclaim {
     unsigned mode;
     uint64_t deadline_ns; /* for a place among the writes in flight; 0: do not wait */
     struct zc_writes writes;
-    uint64_t promised_bytes; /* that writes handed over will free */
+    uint64_t promised_bytes;         /* that writes handed over will free */
     struct zcache_shrink_result got; /* without what writes still holds */
     uint64_t seen_bytes;             /* charge of all pages in the tenants visited */
     uint64_t elsewhere;              /* pages there that others have isolated */
@@ -35,19 +35,24 @@ struct zc_reclaim {
 };
 
 /** zc_reclaim_begin() - prepare a run. */
-struct zc_reclaim zc_reclaim_begin(struct zcache *cache, struct zc_thread *th,
-                                   struct zcache_tenant *owner, unsigned mode,
+struct zc_reclaim zc_reclaim_begin(struct zcache *cache,
+                                   struct zc_thread *th,
+                                   struct zcache_tenant *owner,
+                                   unsigned mode,
                                    uint64_t deadline_ns);
 
 /** zc_reclaim_tenant() - about @want_bytes from one tenant, all nodes.  Return: bytes freed. */
 uint64_t zc_reclaim_tenant(struct zc_reclaim *r, struct zcache_tenant *t, uint64_t want_bytes);
 
 /**
- * zc_reclaim_subtree() - about @want_bytes from @top and below: @first's own pages first (may be NULL),
+ * zc_reclaim_subtree() - about @want_bytes from @top and below: @first's own pages first (may be
+ * NULL),
  *                        then round robin from where the last run stopped.
  */
-uint64_t zc_reclaim_subtree(struct zc_reclaim *r, struct zcache_tenant *top,
-                            struct zcache_tenant *first, uint64_t want_bytes);
+uint64_t zc_reclaim_subtree(struct zc_reclaim *r,
+                            struct zcache_tenant *top,
+                            struct zcache_tenant *first,
+                            uint64_t want_bytes);
 
 /**
  * zc_reclaim_end() - wait for writes still out, until @deadline_ns; got is complete then.
@@ -63,17 +68,25 @@ uint64_t zc_reclaim_end(struct zc_reclaim *r, uint64_t deadline_ns);
  *
  * Not inside a section, no lock held.
  *
- * Return: 0; -EDQUOT a tenant's limit; -ENOSPC the capacity; -EBUSY NOWAIT and it would have to wait.
+ * Return: 0; -EDQUOT a tenant's limit; -ENOSPC the capacity; -EBUSY NOWAIT and it would have to
+ * wait.
  */
-int zc_reclaim_reserve(struct zcache_tenant *t, struct zc_thread *th, uint64_t bytes,
-                       unsigned flags, uint64_t deadline_ns);
+int zc_reclaim_reserve(struct zcache_tenant *t,
+                       struct zc_thread *th,
+                       uint64_t bytes,
+                       unsigned flags,
+                       uint64_t deadline_ns);
 
 /** zc_reclaim_shrink() - zcache_shrink(): both passes, until @want_bytes or the deadline. */
-void zc_reclaim_shrink(struct zcache_tenant *top, struct zc_thread *th, uint64_t want_bytes,
-                       uint64_t deadline_ns, struct zcache_shrink_result *out);
+void zc_reclaim_shrink(struct zcache_tenant *top,
+                       struct zc_thread *th,
+                       uint64_t want_bytes,
+                       uint64_t deadline_ns,
+                       struct zcache_shrink_result *out);
 
 /**
- * zc_reclaim_metadata() - make room for metadata that was just refused, for example a codec's context.
+ * zc_reclaim_metadata() - make room for metadata that was just refused, for example a codec's
+ * context.
  *
  * Return: whether it is worth while to try again.
  */

@@ -6,8 +6,8 @@
  *   2. under the shard lock: wait for a write in flight, cancel a load, unlink
  *   3. call the store's discard, withdraw the announcement
  *
- * A put that comes between 2 and 3 is a later version.  It stays, and cannot reach the store before the
- * discard is over, so the discard cannot take it away there.
+ * A put that comes between 2 and 3 is a later version.  It stays, and cannot reach the store before
+ * the discard is over, so the discard cannot take it away there.
  *
  * Locks: the shard lock in step 2; truncate walks the index, one bucket at a time.
  */
@@ -19,7 +19,10 @@
 
 #define KEYS 256u
 
-int zc_remove_key(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key, bool nowait,
+int zc_remove_key(struct zcache_tenant *t,
+                  struct zc_thread *th,
+                  struct zcache_key key,
+                  bool nowait,
                   uint64_t deadline_ns)
 {
     struct zc_where w = zc_page_where(t, th, key);
@@ -50,9 +53,9 @@ int zc_remove_key(struct zcache_tenant *t, struct zc_thread *th, struct zcache_k
 static void count_delete(struct zcache_tenant *t, int rc)
 {
     zc_stat_add(t->stat,
-                rc == 0   ? ZC_C_delete_hits
-                : rc > 0  ? ZC_C_delete_misses
-                          : ZC_C_delete_errors,
+                rc == 0  ? ZC_C_delete_hits
+                : rc > 0 ? ZC_C_delete_misses
+                         : ZC_C_delete_errors,
                 1);
 }
 
@@ -98,8 +101,7 @@ static int match_entry(void *ctx, struct zc_entry *e)
 {
     struct match *m = ctx;
 
-    if (zc_entry_slot(e) == m->slot && e->key.object == m->object &&
-        e->key.page >= m->first_page) {
+    if (zc_entry_slot(e) == m->slot && e->key.object == m->object && e->key.page >= m->first_page) {
         if (m->n == KEYS) {
             return 1;
         }
@@ -108,8 +110,11 @@ static int match_entry(void *ctx, struct zc_entry *e)
     return 0;
 }
 
-static int remove_range(struct zcache_tenant *t, struct zc_thread *th, uint64_t object,
-                        uint64_t first_page, uint64_t deadline_ns)
+static int remove_range(struct zcache_tenant *t,
+                        struct zc_thread *th,
+                        uint64_t object,
+                        uint64_t first_page,
+                        uint64_t deadline_ns)
 {
     struct match m = {.slot = t->slot, .object = object, .first_page = first_page};
     struct zc_index_cursor cursor = {0, 0};

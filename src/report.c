@@ -2,9 +2,9 @@
 /*
  * report.c - collects counters and gauges.
  *
- * Counters come from the tenants' striped cells, sizes from the sums of their lists, the rest from atomics;
- * gauges of the whole cache only with the root.  Nothing is stored twice: a gauge that can be
- * derived is derived here.
+ * Counters come from the tenants' striped cells, sizes from the sums of their lists, the rest from
+ * atomics; gauges of the whole cache only with the root.  Nothing is stored twice: a gauge that can
+ * be derived is derived here.
  *
  * Locks: one list lock at a time.  The sums of different tenants are of different instants.
  */
@@ -79,8 +79,8 @@ static void set_cache(struct zcache *cache, struct zcache_stats *out)
     out->cache.entry_bytes = atomic_load(&cache->entry_bytes);
     out->cache.index_bytes = atomic_load(&cache->mem[ZC_MEM_INDEX].bytes);
     out->cache.tenant_bytes = atomic_load(&cache->mem[ZC_MEM_TENANT].bytes);
-    out->cache.thread_bytes = atomic_load(&cache->mem[ZC_MEM_THREAD].bytes) +
-                              atomic_load(&cache->mem[ZC_MEM_IO].bytes);
+    out->cache.thread_bytes =
+        atomic_load(&cache->mem[ZC_MEM_THREAD].bytes) + atomic_load(&cache->mem[ZC_MEM_IO].bytes);
     out->cache.io_bytes = zc_io_bytes(cache);
     out->cache.retired_bytes = zc_epoch_retired_bytes(cache->epoch);
     /* Derived, so that pins of one frame share no line but the frame's own. */

@@ -12,7 +12,8 @@
 /** zc_report_subtree() - everything zcache_stats() reports: @top and all below it, summed. */
 void zc_report_subtree(struct zcache_tenant *top, struct zcache_stats *out);
 
-/** zc_report_tenant() - the same for @t alone, without gauges of the cache; charge, peak, limit and reserve
+/** zc_report_tenant() - the same for @t alone, without gauges of the cache; charge, peak, limit and
+ * reserve
  *  are its account's. */
 void zc_report_tenant(struct zcache_tenant *t, struct zcache_stats *out);
 

@@ -3,22 +3,24 @@
  * shrinker.c - the background thread.
  *
  *     0 ......... start ......... low ... background ... capacity
- *                 |               |       `- a put that passes it rings; the shrinker works down to low
+ *                 |               |       `- a put that passes it rings; the shrinker works down to
+ *                 low
  *                 |               `- where it stops
  *                 `- above it raw and fast pages beyond their share are compressed ahead of need
  *
- * A pass under pressure visits the tenants in the order of their slots, from after the one where the last
- * pass stopped.  What a visit asks for is the tenant's part of what is missing, by how far the
- * tenant is above its share (weight) and its reserve, and at most a batch; so equal tenants
+ * A pass under pressure visits the tenants in the order of their slots, from after the one where
+ * the last pass stopped.  What a visit asks for is the tenant's part of what is missing, by how far
+ * the tenant is above its share (weight) and its reserve, and at most a batch; so equal tenants
  * differ by one batch at most.  The charge is read again before every visit.
  *
  * A visit ends in one of three ways, which are counted apart:
- *     no candidate       nothing above share or reserve, or nothing to look at: skipped, costs nothing
- *     tried and failed   looked at pages and freed nothing: after 16 in a row the pass ends
+ *     no candidate       nothing above share or reserve, or nothing to look at: skipped, costs
+ *     nothing tried and failed   looked at pages and freed nothing: after 16 in a row the pass ends
  *     freed n bytes
  *
- * A pass that frees nothing is followed by a forced one (no second chance); if that frees nothing either, the
- * shrinker is quiet for a while, 1 to 100 ms, and puts do not wake it; only waiting threads do.
+ * A pass that frees nothing is followed by one that ignores shares, and that by a forced one (no
+ * second chance).  If that frees nothing either, the shrinker is quiet for a while, 1 to 100 ms,
+ * and puts do not wake it; only waiting threads do.
  *
  * Locks: none while visiting; the bell's and the pause's leaf locks.
  */
@@ -30,18 +32,19 @@
 #include "reclaim.h"
 
 #define FAILURES_MAX 16u
-#define VISIT_MIN (UINT64_C(4) << 10)
-#define VISIT_MAX (UINT64_C(256) << 10)
+#define VISIT_MIN    (UINT64_C(4) << 10)
+#define VISIT_MAX    (UINT64_C(256) << 10)
 #define QUIET_MIN_MS 1u
 #define QUIET_MAX_MS 100u
-#define AHEAD_MIN (UINT64_C(16) << 10)
+#define OWN_WEIGHT   UINT64_C(100) /* of an inner tenant's own pages, beside its children */
+#define AHEAD_MIN    (UINT64_C(16) << 10)
 
 struct zc_shrinker {
     pthread_t id;
     struct zcache *cache;
-    uint32_t cursor;    /* slot of the tenant visited last; thread only */
-    uint32_t quiet_ms;  /* thread only */
-    uint64_t retry_ns;  /* look again then, although nobody rang; thread only */
+    uint32_t cursor;   /* slot of the tenant visited last; thread only */
+    uint32_t quiet_ms; /* thread only */
+    uint64_t retry_ns; /* look again then, although nobody rang; thread only */
     struct zc_lock lock;
     struct zc_cond cond;
     unsigned pauses; /* under lock */
@@ -51,9 +54,9 @@ struct zc_shrinker {
 /* What a pass divides. */
 struct division {
     uint64_t target;     /* charge to get down to */
+    uint64_t for_pages;  /* of the target: without the metadata */
     uint64_t total_over; /* Σ over of all tenants */
-    uint64_t weights;    /* Σ weights of tenants with pages */
-    bool ignore_share;   /* nobody is above his share: divide what is above the reserves */
+    bool ignore_share;   /* divide all that is above the reserves */
     unsigned mode;
 };
 
@@ -81,19 +84,36 @@ static uint64_t own_bytes(struct zcache_tenant *t)
     return bytes;
 }
 
-/* Bytes of a tenant that the shrinker may take. */
+/*
+ * The share of a tenant's own pages.  What the target leaves for pages is divided among the root's active children and its own
+ * pages by weight, a child's part among its children and its own pages, and so on.
+ */
+static uint64_t share(const struct zcache_tenant *t, const struct division *d)
+{
+    uint64_t part = d->for_pages;
+    const struct zcache_tenant *path[ZCACHE_TENANT_DEPTH_MAX + 1];
+    unsigned n = 0;
+
+    for (const struct zcache_tenant *a = t; a->parent != NULL; a = a->parent) {
+        path[n++] = a;
+    }
+    while (n-- > 0) {
+        uint64_t rivals = path[n]->parent->rivals;
+
+        part = zc_mul_div(part, atomic_load(&path[n]->weight), ZC_MAX(rivals, 1));
+    }
+    return zc_mul_div(part, OWN_WEIGHT, ZC_MAX(t->rivals, OWN_WEIGHT));
+}
+
+/* Bytes of a tenant's own pages that the shrinker may take. */
 static uint64_t over(struct zcache_tenant *t, const struct division *d)
 {
     uint64_t own = own_bytes(t);
-    uint64_t keep = atomic_load(&t->reserve_bytes);
 
-    if (!d->ignore_share && d->weights > 0) {
-        uint64_t share = zc_mul_div(zc_quota_limit(&t->cache->account),
-                                    atomic_load(&t->weight), d->weights);
-
-        keep = ZC_MAX(keep, share);
+    if (!d->ignore_share) {
+        own = zc_sub_sat(own, share(t, d));
     }
-    return zc_sub_sat(own, keep);
+    return ZC_MIN(own, zc_tenant_spare(t));
 }
 
 static void sum_over(struct zcache *cache, struct division *d)
@@ -108,32 +128,47 @@ static void sum_over(struct zcache *cache, struct division *d)
     }
 }
 
-static void divide(struct zcache *cache, struct division *d)
+/* Who shares with whom now: tenants with pages, in themselves or below. */
+static void find_rivals(struct zcache *cache, struct division *d)
 {
     uint32_t cursor = UINT32_MAX;
     struct zcache_tenant *t;
+    uint64_t pages = 0;
 
-    d->weights = 0;
     while ((t = zc_tenant_next(cache->root, &cursor)) != NULL) {
-        if (atomic_load(&t->n_pages) > 0) {
-            d->weights += atomic_load(&t->weight);
+        t->rivals = atomic_load(&t->n_pages) > 0 ? OWN_WEIGHT : 0;
+        pages += own_bytes(t);
+        zc_tenant_leave(t);
+    }
+    cursor = UINT32_MAX;
+    while ((t = zc_tenant_next(cache->root, &cursor)) != NULL) {
+        if (t->parent != NULL && zc_quota_charge(t->account) > 0) {
+            t->parent->rivals += atomic_load(&t->weight);
         }
         zc_tenant_leave(t);
     }
-    d->ignore_share = false;
+    d->for_pages = zc_sub_sat(d->target, zc_sub_sat(zc_quota_charge(&cache->account), pages));
+}
+
+static void divide(struct zcache *cache, struct division *d)
+{
+    find_rivals(cache, d);
     sum_over(cache, d);
-    if (d->total_over < zc_sub_sat(zc_quota_charge(&cache->account), d->target)) {
-        d->ignore_share = true;
-        sum_over(cache, d);
-    }
 }
 
 /* ---- pressure ------------------------------------------------------------------------------ */
 
-enum visit { NO_CANDIDATE, TRIED_AND_FAILED, FREED };
+enum visit {
+    NO_CANDIDATE,
+    TRIED_AND_FAILED,
+    FREED
+};
 
-static enum visit visit(struct zc_shrinker *s, struct zc_thread *th, struct zcache_tenant *t,
-                        const struct division *d, uint64_t missing)
+static enum visit visit(struct zc_shrinker *s,
+                        struct zc_thread *th,
+                        struct zcache_tenant *t,
+                        const struct division *d,
+                        uint64_t missing)
 {
     uint64_t mine = over(t, d);
     uint64_t want = zc_mul_div(missing, mine, ZC_MAX(d->total_over, 1));
@@ -227,21 +262,32 @@ static void be_quiet(struct zc_shrinker *s)
     zc_progress_signal(s->cache);
 }
 
+/* Each pass that frees nothing is followed by one that asks less politely. */
 static void relieve(struct zc_shrinker *s, struct zc_thread *th)
 {
+    static const struct {
+        bool ignore_share;
+        unsigned mode;
+    } manners[] = {
+        {false, ZC_RECLAIM_WRITE | ZC_RECLAIM_RESERVES},
+        {true, ZC_RECLAIM_WRITE | ZC_RECLAIM_RESERVES},
+        {true, ZC_RECLAIM_WRITE | ZC_RECLAIM_RESERVES | ZC_RECLAIM_FORCE},
+    };
     struct zcache *cache = s->cache;
-    struct division d = {.target = percent_of(cache, cache->opt.low_percent),
-                         .mode = ZC_RECLAIM_WRITE | ZC_RECLAIM_RESERVES};
+    struct division d = {.target = percent_of(cache, cache->opt.low_percent)};
+    unsigned i = 0;
 
     while (zc_quota_charge(&cache->account) > d.target && !stopping(cache)) {
-        if (pass(s, th, &d)) {
-            d.mode &= ~(unsigned)ZC_RECLAIM_FORCE;
-            s->quiet_ms = 0;
-        } else if ((d.mode & ZC_RECLAIM_FORCE) == 0) {
-            d.mode |= ZC_RECLAIM_FORCE;
-        } else {
+        if (i == ZC_ARRAY_SIZE(manners)) {
             be_quiet(s);
             return;
+        }
+        d.ignore_share = manners[i].ignore_share;
+        d.mode = manners[i].mode;
+        if (pass(s, th, &d)) {
+            s->quiet_ms = 0;
+        } else {
+            i++;
         }
     }
     s->retry_ns = 0;
@@ -412,6 +458,7 @@ int zc_shrinker_start(struct zcache *cache)
     zc_lock_init(&s->lock, ZC_RANK_leaf);
     zc_cond_init(&s->cond);
     cache->shrinker = s;
+    atomic_store(&cache->bell.rung, 0);
     if (pthread_create(&s->id, NULL, shrinker_main, s) != 0) {
         zc_cond_fini(&s->cond);
         zc_lock_fini(&s->lock);

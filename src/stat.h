@@ -16,16 +16,16 @@
 #include "plat.h"
 
 enum zc_counter {
-#define ZC_STAT_ENUM_(name, kind, unit, help) ZC_C_##name,
-    ZCACHE_COUNTERS(ZC_STAT_ENUM_)
-#undef ZC_STAT_ENUM_
+#define ZC_STAT_ENUM(name, kind, unit, help) ZC_C_##name,
+    ZCACHE_COUNTERS(ZC_STAT_ENUM)
+#undef ZC_STAT_ENUM
     ZC_COUNTERS
 };
 
 enum zc_tier_counter {
-#define ZC_STAT_ENUM_(name, kind, unit, help) ZC_TC_##name,
-    ZCACHE_TIER_COUNTERS(ZC_STAT_ENUM_)
-#undef ZC_STAT_ENUM_
+#define ZC_STAT_ENUM(name, kind, unit, help) ZC_TC_##name,
+    ZCACHE_TIER_COUNTERS(ZC_STAT_ENUM)
+#undef ZC_STAT_ENUM
     ZC_TIER_COUNTERS
 };
 

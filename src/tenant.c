@@ -6,9 +6,9 @@
  *               root      "a"    "a/x"   (closed)
  *     tree      root - a - x                            children lists, under the tenant lock
  *
- * A record is never given back while the cache lives: closed ones wait in a queue, oldest first, and are
- * used again only when there are more than KEEP_CLOSED of them.  So a stale handle leads to a
- * record that says "closed", and an id leads to the nearest live ancestor for a long time.
+ * A record is never given back while the cache lives: closed ones wait in a queue, oldest first,
+ * and are used again only when there are more than KEEP_CLOSED of them.  So a stale handle leads to
+ * a record that says "closed", and an id leads to the nearest live ancestor for a long time.
  *
  * Locks: the tenant lock for the tree, the names and the queue.  A call enters a tenant by counting
  * itself in ops and then looking at the state; a close changes the state and then waits for ops to
@@ -24,9 +24,9 @@
 
 #include "mathx.h"
 
-#define TABLE_CHUNK 1024u
+#define TABLE_CHUNK  1024u
 #define TABLE_CHUNKS 1024u
-#define KEEP_CLOSED 256u
+#define KEEP_CLOSED  256u
 #define NAME_BUCKETS 512u
 
 struct zc_tenants {
@@ -228,7 +228,8 @@ static void store_detach(struct zcache_tenant *t)
 
 /* ---- open ---------------------------------------------------------------------------------- */
 
-static void record_fill(struct zcache_tenant *t, struct zcache_tenant *parent,
+static void record_fill(struct zcache_tenant *t,
+                        struct zcache_tenant *parent,
                         const struct zcache_tenant_options *opts)
 {
     t->parent = parent;
@@ -306,8 +307,10 @@ static int link_tenant(struct zcache_tenant *t)
     return rc;
 }
 
-int zc_tenant_open(struct zcache *cache, struct zcache_tenant *parent,
-                   const struct zcache_tenant_options *opts, struct zcache_tenant **out)
+int zc_tenant_open(struct zcache *cache,
+                   struct zcache_tenant *parent,
+                   const struct zcache_tenant_options *opts,
+                   struct zcache_tenant **out)
 {
     struct zcache_tenant *t;
     int rc;
@@ -488,8 +491,7 @@ bool zc_tenant_writes(const struct zcache_tenant *t, bool insist)
     if (t->store == NULL || t->store->cb.write == NULL) {
         return false;
     }
-    if (!insist &&
-        atomic_load_explicit(&t->retry_ns, memory_order_relaxed) > zc_plat_now_ns()) {
+    if (!insist && atomic_load_explicit(&t->retry_ns, memory_order_relaxed) > zc_plat_now_ns()) {
         return false;
     }
     for (; t != NULL; t = t->parent) {
@@ -520,6 +522,18 @@ struct zc_hist *zc_tenant_hist(struct zcache_tenant *t, enum zcache_latency_kind
         return &hist[kind];
     }
     return &fresh[kind];
+}
+
+uint64_t zc_tenant_spare(const struct zcache_tenant *t)
+{
+    uint64_t spare = UINT64_MAX;
+
+    for (; t != NULL; t = t->parent) {
+        uint64_t above = zc_sub_sat(zc_quota_charge(t->account), atomic_load(&t->reserve_bytes));
+
+        spare = ZC_MIN(spare, above);
+    }
+    return spare;
 }
 
 void zc_tenant_sums(struct zcache_tenant *t, struct zc_tier_sum out[ZCACHE_TIERS])

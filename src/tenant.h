@@ -15,9 +15,14 @@
 #include "core.h"
 #include "lru.h"
 
-enum zc_tenant_state { ZC_TENANT_CLOSED = 0, ZC_TENANT_OPEN = 1, ZC_TENANT_CLOSING = 2 };
+enum zc_tenant_state {
+    ZC_TENANT_CLOSED = 0,
+    ZC_TENANT_OPEN = 1,
+    ZC_TENANT_CLOSING = 2
+};
 
-/** struct zc_store - a store as attached to a tenant; descendants without one of their own use it. */
+/** struct zc_store - a store as attached to a tenant; descendants without one of their own use it.
+ * */
 struct zc_store {
     struct zcache_store cb; /* copied; set once */
     struct zc_lock lock;    /* leaf: turnstile of a serial store */
@@ -45,6 +50,9 @@ struct zcache_tenant {
     struct zc_list children;
     struct zc_list sibling;
     struct zc_list named; /* in the table of names */
+    /* the shrinker's thread only */
+    uint64_t rivals; /* Σ weights among which its share is divided: active children, own pages */
+    /* under the tenant lock */
     struct zc_list free; /* on the list of closed records */
     uint64_t forward_id; /* closed: the parent's id */
     /* atomic */
@@ -52,23 +60,23 @@ struct zcache_tenant {
     _Atomic uint64_t reserve_bytes;
     _Atomic uint32_t weight;
     _Atomic uint32_t writeback;
-    _Atomic uint64_t ops;          /* slow calls, batches and reclaimers inside; close waits for 0 */
-    _Atomic uint64_t wal_horizon;  /* highest durable tag */
-    _Atomic uint64_t n_pages;      /* in the index, LOADING included */
-    _Atomic uint64_t n_dirty[2];   /* by flush parity */
+    _Atomic uint64_t ops;         /* slow calls, batches and reclaimers inside; close waits for 0 */
+    _Atomic uint64_t wal_horizon; /* highest durable tag */
+    _Atomic uint64_t n_pages;     /* in the index, LOADING included */
+    _Atomic uint64_t n_dirty[2];  /* by flush parity */
     _Atomic uint64_t n_writing;
     _Atomic uint64_t n_same;
     _Atomic uint64_t n_incompressible;
-    _Atomic uint32_t parity;       /* that pages dirtied now get */
-    _Atomic uint32_t flushing;     /* one flush at a time */
-    _Atomic uint32_t unbarriered;  /* written since the last barrier that succeeded */
-    _Atomic int error;             /* of writes since the last flush; reported once */
-    _Atomic uint32_t failures;     /* writes failed in a row */
-    _Atomic uint64_t retry_ns;     /* no write-back before */
-    _Atomic uint32_t cursor;       /* slot after which a sweep of the subtree goes on */
-    _Atomic uint64_t raw_surplus;  /* asked of the shrinker: raw pages to demote ahead of need */
+    _Atomic uint32_t parity;        /* that pages dirtied now get */
+    _Atomic uint32_t flushing;      /* one flush at a time */
+    _Atomic uint32_t unbarriered;   /* written since the last barrier that succeeded */
+    _Atomic int error;              /* of writes since the last flush; reported once */
+    _Atomic uint32_t failures;      /* writes failed in a row */
+    _Atomic uint64_t retry_ns;      /* no write-back before */
+    _Atomic uint32_t cursor;        /* slot after which a sweep of the subtree goes on */
+    _Atomic uint64_t raw_surplus;   /* asked of the shrinker: raw pages to demote ahead of need */
     _Atomic(struct zc_hist *) hist; /* ZCACHE_LATENCIES, made at the first sample */
-    struct zc_lru lru[]; /* one per node */
+    struct zc_lru lru[];            /* one per node */
 };
 
 struct zc_tenants;
@@ -84,13 +92,16 @@ void zc_tenants_detach(struct zcache *cache);
 void zc_tenants_destroy(struct zcache *cache);
 
 /** zc_tenant_open() - the checked part of zcache_tenant_open(); the root has @parent NULL. */
-int zc_tenant_open(struct zcache *cache, struct zcache_tenant *parent,
-                   const struct zcache_tenant_options *opts, struct zcache_tenant **out);
+int zc_tenant_open(struct zcache *cache,
+                   struct zcache_tenant *parent,
+                   const struct zcache_tenant_options *opts,
+                   struct zcache_tenant **out);
 
 /** zc_tenant_begin_close() - OPEN to CLOSING.  Return: 0; -EBUSY children; -ESHUTDOWN. */
 int zc_tenant_begin_close(struct zcache_tenant *t);
 void zc_tenant_cancel_close(struct zcache_tenant *t);
-/** zc_tenant_finish_close() - unlink an empty tenant, keep its counters, detach, free its record. */
+/** zc_tenant_finish_close() - unlink an empty tenant, keep its counters, detach, free its record.
+ * */
 void zc_tenant_finish_close(struct zcache_tenant *t);
 
 /** zc_tenant_wait_idle() - CLOSING: until no call, batch or reclaimer is inside.  0; -ETIMEDOUT. */
@@ -139,7 +150,8 @@ struct zcache_tenant *zc_tenant_next(struct zcache_tenant *top, uint32_t *cursor
 /** zc_tenant_of_account() - the tenant whose account it is; the root for the cache's. */
 struct zcache_tenant *zc_tenant_of_account(struct zcache *cache, struct zc_account *account);
 
-/** zc_tenant_writes() - whether reclaim may write its dirty pages; @insist: even during a back-off. */
+/** zc_tenant_writes() - whether reclaim may write its dirty pages; @insist: even during a back-off.
+ * */
 bool zc_tenant_writes(const struct zcache_tenant *t, bool insist);
 
 static inline uint64_t zc_tenant_dirty(const struct zcache_tenant *t)
@@ -150,6 +162,9 @@ static inline uint64_t zc_tenant_dirty(const struct zcache_tenant *t)
 
 /** zc_tenant_hist() - the histogram of a kind, made if need be; NULL without memory. */
 struct zc_hist *zc_tenant_hist(struct zcache_tenant *t, enum zcache_latency_kind kind);
+
+/** zc_tenant_spare() - charge that can go before the reserve of @t or of an ancestor is touched. */
+uint64_t zc_tenant_spare(const struct zcache_tenant *t);
 
 /** zc_tenant_sums() - gauges of all nodes together. */
 void zc_tenant_sums(struct zcache_tenant *t, struct zc_tier_sum out[ZCACHE_TIERS]);

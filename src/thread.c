@@ -8,7 +8,8 @@
  *
  * Locks: the registry's leaf lock, for the list of states; taken at a thread's first and last call.
  *
- * Limits: a process has PTHREAD_KEYS_MAX keys (1024), so that is the bound of caches open at one time.
+ * Limits: a process has PTHREAD_KEYS_MAX keys (1024), so that is the bound of caches open at one
+ * time.
  */
 #include "thread.h"
 
@@ -40,8 +41,11 @@ static void at_thread_exit(void *arg)
     release(th);
 }
 
-int zc_threads_init(struct zc_threads *threads, const struct zc_mem *mem, struct zc_epoch *epoch,
-                    struct zc_codecs *codecs, size_t scratch_bytes)
+int zc_threads_init(struct zc_threads *threads,
+                    const struct zc_mem *mem,
+                    struct zc_epoch *epoch,
+                    struct zc_codecs *codecs,
+                    size_t scratch_bytes)
 {
     threads->mem = mem;
     threads->epoch = epoch;

@@ -42,9 +42,13 @@ struct zc_threads {
     struct zc_list all; /* under lock */
 };
 
-/** zc_threads_init() - @scratch_bytes is what zc_thread_scratch() gives.  Return: 0; -EAGAIN no key. */
-int zc_threads_init(struct zc_threads *threads, const struct zc_mem *mem, struct zc_epoch *epoch,
-                    struct zc_codecs *codecs, size_t scratch_bytes);
+/** zc_threads_init() - @scratch_bytes is what zc_thread_scratch() gives.  Return: 0; -EAGAIN no
+ * key. */
+int zc_threads_init(struct zc_threads *threads,
+                    const struct zc_mem *mem,
+                    struct zc_epoch *epoch,
+                    struct zc_codecs *codecs,
+                    size_t scratch_bytes);
 
 /** zc_threads_fini() - releases the state of all threads, living ones too; none is in a call. */
 void zc_threads_fini(struct zc_threads *threads);

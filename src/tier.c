@@ -33,7 +33,8 @@ struct form {
 };
 
 /* Step 1.  Which of the reasons to leave it alone, or MOVED to go on. */
-static enum zc_tier_outcome note_form(const struct zc_where *w, struct zc_entry *e,
+static enum zc_tier_outcome note_form(const struct zc_where *w,
+                                      struct zc_entry *e,
                                       struct form *out)
 {
     enum zc_tier_outcome outcome = ZC_TIER_MOVED;
@@ -63,9 +64,13 @@ static bool same_form(const struct zc_entry *e, const struct form *f)
 }
 
 /* Step 5.  @word may be the old one: then only the tier and the flags change. */
-static enum zc_tier_outcome swap_form(const struct zc_where *w, struct zc_entry *e,
-                                      const struct form *f, uint64_t word, uint64_t fill,
-                                      enum zcache_tier to, unsigned flags)
+static enum zc_tier_outcome swap_form(const struct zc_where *w,
+                                      struct zc_entry *e,
+                                      const struct form *f,
+                                      uint64_t word,
+                                      uint64_t fill,
+                                      enum zcache_tier to,
+                                      unsigned flags)
 {
     bool ok;
 
@@ -80,8 +85,11 @@ static enum zc_tier_outcome swap_form(const struct zc_where *w, struct zc_entry 
 }
 
 /* To the next list, as it is. */
-static enum zc_tier_outcome move_along(const struct zc_where *w, struct zc_entry *e,
-                                       const struct form *f, enum zcache_tier to, unsigned flags)
+static enum zc_tier_outcome move_along(const struct zc_where *w,
+                                       struct zc_entry *e,
+                                       const struct form *f,
+                                       enum zcache_tier to,
+                                       unsigned flags)
 {
     enum zc_tier_outcome outcome = swap_form(w, e, f, f->word, 0, to, flags);
 
@@ -112,8 +120,12 @@ static bool worth_encoding(const struct form *f, enum zcache_tier to)
 }
 
 /* Step 4.  The new payload, its bytes reserved; NULL if there is no room. */
-static struct zc_payload *build(const struct zc_where *w, const struct zc_entry *e,
-                                uint32_t raw_len, uint32_t stored, uint8_t codec, const void *bytes)
+static struct zc_payload *build(const struct zc_where *w,
+                                const struct zc_entry *e,
+                                uint32_t raw_len,
+                                uint32_t stored,
+                                uint8_t codec,
+                                const void *bytes)
 {
     struct zc_account *account = w->tenant->account;
     size_t need = zc_page_bytes(stored, codec);
@@ -139,8 +151,11 @@ static void unbuild(const struct zc_where *w, struct zc_payload *p)
     zc_core_release(w->cache, p, size, w->tenant->account);
 }
 
-static enum zc_tier_outcome encode_and_swap(const struct zc_where *w, struct zc_entry *e,
-                                            const struct form *f, enum zcache_tier to, char *raw,
+static enum zc_tier_outcome encode_and_swap(const struct zc_where *w,
+                                            struct zc_entry *e,
+                                            const struct form *f,
+                                            enum zcache_tier to,
+                                            char *raw,
                                             uint64_t *freed_out)
 {
     struct zc_sizes old = f->sizes;
@@ -156,8 +171,8 @@ static enum zc_tier_outcome encode_and_swap(const struct zc_where *w, struct zc_
     }
     if (n == 0) {
         zc_stat_tier_add(w->tenant->stat, to, ZC_TC_demote_rejects, 1);
-        return move_along(w, e, f, to,
-                          to == ZCACHE_TIER_FAST ? (unsigned)ZC_F_NO_FAST : (unsigned)ZC_F_NO_DENSE);
+        return move_along(
+            w, e, f, to, to == ZCACHE_TIER_FAST ? (unsigned)ZC_F_NO_FAST : (unsigned)ZC_F_NO_DENSE);
     }
     p = build(w, e, old.raw, (uint32_t)n, codec, packed);
     if (p == NULL) {
@@ -174,13 +189,15 @@ static enum zc_tier_outcome encode_and_swap(const struct zc_where *w, struct zc_
 }
 
 /* A frame may hold a same-filled page that was pinned or promoted. */
-static enum zc_tier_outcome become_same(const struct zc_where *w, struct zc_entry *e,
-                                        const struct form *f, enum zcache_tier to, uint64_t fill,
+static enum zc_tier_outcome become_same(const struct zc_where *w,
+                                        struct zc_entry *e,
+                                        const struct form *f,
+                                        enum zcache_tier to,
+                                        uint64_t fill,
                                         uint64_t *freed_out)
 {
     struct zc_sizes old = f->sizes;
-    enum zc_tier_outcome outcome =
-        swap_form(w, e, f, zc_word_same(old.raw, fill), fill, to, 0);
+    enum zc_tier_outcome outcome = swap_form(w, e, f, zc_word_same(old.raw, fill), fill, to, 0);
 
     if (outcome == ZC_TIER_MOVED) {
         *freed_out = old.allocated;
@@ -189,8 +206,11 @@ static enum zc_tier_outcome become_same(const struct zc_where *w, struct zc_entr
     return outcome;
 }
 
-enum zc_tier_outcome zc_tier_demote(struct zcache *cache, struct zc_thread *th, struct zc_entry *e,
-                                    enum zcache_tier to, uint64_t *freed_out)
+enum zc_tier_outcome zc_tier_demote(struct zcache *cache,
+                                    struct zc_thread *th,
+                                    struct zc_entry *e,
+                                    enum zcache_tier to,
+                                    uint64_t *freed_out)
 {
     struct zc_where w = zc_page_where_entry(cache, th, e);
     char *raw = zc_thread_scratch(th);
@@ -249,7 +269,9 @@ static struct zc_entry *find_form(const struct zc_where *w, struct zcache_key ke
     return e != NULL && atomic_load_explicit(&e->payload, memory_order_acquire) == word ? e : NULL;
 }
 
-static int swap_in_frame(const struct zc_where *w, struct zcache_key key, uint64_t word,
+static int swap_in_frame(const struct zc_where *w,
+                         struct zcache_key key,
+                         uint64_t word,
                          struct zc_payload *p)
 {
     struct zc_entry *e;

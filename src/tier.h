@@ -23,10 +23,14 @@ enum zc_tier_outcome {
  * @to:        ZCACHE_TIER_FAST or _DENSE.
  * @freed_out: allocated bytes that this frees once the old form is gone.
  *
- * A page that does not get smaller by 1/8 keeps its form, remembers that, and moves on nevertheless.
+ * A page that does not get smaller by 1/8 keeps its form, remembers that, and moves on
+ * nevertheless.
  */
-enum zc_tier_outcome zc_tier_demote(struct zcache *cache, struct zc_thread *th, struct zc_entry *e,
-                                    enum zcache_tier to, uint64_t *freed_out);
+enum zc_tier_outcome zc_tier_demote(struct zcache *cache,
+                                    struct zc_thread *th,
+                                    struct zc_entry *e,
+                                    enum zcache_tier to,
+                                    uint64_t *freed_out);
 
 /** zc_tier_next() - the next denser tier that has a codec; ZCACHE_TIERS if there is none. */
 enum zcache_tier zc_tier_next(const struct zcache *cache, enum zcache_tier from);
@@ -36,7 +40,8 @@ enum zcache_tier zc_tier_next(const struct zcache *cache, enum zcache_tier from)
  * @word:     the form that was seen; if the page has another one now, nothing is done.
  * @reserved: zc_page_bytes() of the frame is reserved already, and stays the caller's on failure.
  *
- * Return: 0; -EAGAIN the page is not what it was; -EDQUOT no room without reclaim; -ENOMEM; -EBADMSG.
+ * Return: 0; -EAGAIN the page is not what it was; -EDQUOT no room without reclaim; -ENOMEM;
+ * -EBADMSG.
  */
 int zc_tier_promote(const struct zc_where *w, struct zcache_key key, uint64_t word, bool reserved);
 

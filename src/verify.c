@@ -2,16 +2,16 @@
 /*
  * verify.c - recount of pages, bytes, lists, charges and checksums against the gauges.
  *
- * The shrinker is held off and limbo drained, so that without other calls everything stands still.  The
- * recount walks the index once; if any counter moved meanwhile, other calls were going on, and
+ * The shrinker is held off and limbo drained, so that without other calls everything stands still.
+ * The recount walks the index once; if any counter moved meanwhile, other calls were going on, and
  * it starts again, a few times.
  *
  * What must agree:
  *     entries in the index           = Σ of the tenants' page counts, and of their lists' sums
  *     sizes by payload, per tenant, node, tier = the lists' sums
  *     dirty, same-filled, incompressible per tenant = the tenant's counts
- *     a tenant's charge              = its pages + its children's charges (+ pinned, replaced frames)
- *     list lengths, pool, checksum of every payload
+ *     a tenant's charge              = its pages + its children's charges (+ pinned, replaced
+ *     frames) list lengths, pool, checksum of every payload
  *
  * Locks: shard locks one at a time for the walk; list locks one at a time.
  */
@@ -158,16 +158,14 @@ static uint64_t children_charge(struct recount *r, const struct zcache_tenant *p
     for (uint32_t slot = 0; slot < r->n_slots; slot++) {
         struct zcache_tenant *t = zc_tenant_at(r->cache, slot);
 
-        if (t->parent == parent && t != parent &&
-            atomic_load(&t->state) != ZC_TENANT_CLOSED) {
+        if (t->parent == parent && t != parent && atomic_load(&t->state) != ZC_TENANT_CLOSED) {
             sum += zc_quota_charge(t->account);
         }
     }
     return sum;
 }
 
-static const char *compare_charge(struct recount *r, struct zcache_tenant *t,
-                                  const struct count *c)
+static const char *compare_charge(struct recount *r, struct zcache_tenant *t, const struct count *c)
 {
     uint64_t charge = zc_quota_charge(t->account);
     uint64_t own = c->charge + children_charge(r, t);

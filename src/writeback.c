@@ -11,12 +11,12 @@
  *            a newer one came:  stays dirty
  *            failed:            stays dirty; the tenant backs off; the next flush reports it
  *
- * Order.  WRITING is the only state from which a write completes and claims need LIVE, so a key has one
- * write in flight, and a later version can only be claimed after the earlier write is over.
+ * Order.  WRITING is the only state from which a write completes and claims need LIVE, so a key has
+ * one write in flight, and a later version can only be claimed after the earlier write is over.
  *
- * Flush.  Each dirty page carries the parity of its tenant at the time it was dirtied; a flush turns the
- * parity and then writes until no page of the old one is left.  What is put meanwhile has the new
- * one and does not keep the flush from ending.
+ * Flush.  Each dirty page carries the parity of its tenant at the time it was dirtied; a flush
+ * turns the parity and then writes until no page of the old one is left.  What is put meanwhile has
+ * the new one and does not keep the flush from ending.
  *
  * Locks: the shard lock, for claim and completion; none while decoding, calling or waiting.
  */
@@ -27,10 +27,10 @@
 
 #include "mathx.h"
 
-#define BACKOFF_FIRST_NS UINT64_C(10000000)  /* 10 ms */
-#define BACKOFF_MAX_NS UINT64_C(1000000000) /* 1 s */
-#define FLUSH_BATCH 64u
-#define RETRY_MS 10u /* look again after this time even if nobody signalled progress */
+#define BACKOFF_FIRST_NS UINT64_C(10000000)   /* 10 ms */
+#define BACKOFF_MAX_NS   UINT64_C(1000000000) /* 1 s */
+#define FLUSH_BATCH      64u
+#define RETRY_MS         10u /* look again after this time even if nobody signalled progress */
 
 bool zc_writeback_blocked(const struct zcache_tenant *t, const struct zc_entry *e)
 {
@@ -63,8 +63,11 @@ static void unclaim(const struct zc_where *w, struct zc_entry *e, bool corrupt)
 }
 
 /* The bytes of a claimed page, into the batch.  In a section.  0; -EBADMSG; -ENOMEM. */
-static int fetch_bytes(const struct zc_where *w, struct zc_entry *e, uint64_t word,
-                       struct zc_batch_page *bp, struct zcache_io_page *ip)
+static int fetch_bytes(const struct zc_where *w,
+                       struct zc_entry *e,
+                       uint64_t word,
+                       struct zc_batch_page *bp,
+                       struct zcache_io_page *ip)
 {
     uint32_t len = zc_word_sizes(word).raw;
     int rc;
@@ -383,16 +386,19 @@ static unsigned wait_room(struct zcache *cache, struct zc_writes *result, uint64
 }
 
 /* One group: from pages[0], as many as belong to it.  How many were used up. */
-static unsigned write_group(struct zcache_tenant *t, struct zc_thread *th, struct zc_entry **pages,
-                            unsigned n, bool evict, uint64_t deadline_ns,
+static unsigned write_group(struct zcache_tenant *t,
+                            struct zc_thread *th,
+                            struct zc_entry **pages,
+                            unsigned n,
+                            bool evict,
+                            uint64_t deadline_ns,
                             struct zc_writes *result)
 {
     unsigned room = wait_room(t->cache, result, deadline_ns);
     struct zc_batch *b;
     unsigned used = 0;
 
-    if (room == 0 ||
-        zc_batch_make(t, ZCACHE_IO_WRITE, finish_write, deadline_ns, &b) != 0) {
+    if (room == 0 || zc_batch_make(t, ZCACHE_IO_WRITE, finish_write, deadline_ns, &b) != 0) {
         return 0;
     }
     while (used < n && b->io.n_pages < room && same_group(t, pages[0]->key, pages[used]->key)) {
@@ -430,8 +436,13 @@ static unsigned write_group(struct zcache_tenant *t, struct zc_thread *th, struc
     return used;
 }
 
-void zc_writeback_pages(struct zcache_tenant *t, struct zc_thread *th, struct zc_entry **pages,
-                        unsigned n, bool evict, uint64_t deadline_ns, struct zc_writes *result)
+void zc_writeback_pages(struct zcache_tenant *t,
+                        struct zc_thread *th,
+                        struct zc_entry **pages,
+                        unsigned n,
+                        bool evict,
+                        uint64_t deadline_ns,
+                        struct zc_writes *result)
 {
     unsigned done = 0;
 
@@ -461,8 +472,12 @@ struct pass {
 };
 
 /* Sorts out what cannot be written; the rest is moved to the front. */
-static unsigned pick_writable(struct zcache *cache, struct zc_thread *th, struct zcache_tenant *t,
-                              struct zc_entry **pages, unsigned n, struct pass *pass)
+static unsigned pick_writable(struct zcache *cache,
+                              struct zc_thread *th,
+                              struct zcache_tenant *t,
+                              struct zc_entry **pages,
+                              unsigned n,
+                              struct pass *pass)
 {
     unsigned keep = 0;
 
@@ -486,8 +501,12 @@ static unsigned pick_writable(struct zcache *cache, struct zc_thread *th, struct
     return keep;
 }
 
-static void flush_list(struct zcache_tenant *t, struct zc_thread *th, struct zc_lru *lru,
-                       enum zcache_tier tier, uint64_t deadline_ns, struct pass *pass)
+static void flush_list(struct zcache_tenant *t,
+                       struct zc_thread *th,
+                       struct zc_lru *lru,
+                       enum zcache_tier tier,
+                       uint64_t deadline_ns,
+                       struct pass *pass)
 {
     uint64_t budget = zc_lru_length(lru, tier);
     struct zc_entry *pages[FLUSH_BATCH];
@@ -500,7 +519,9 @@ static void flush_list(struct zcache_tenant *t, struct zc_thread *th, struct zc_
     }
 }
 
-static void flush_pass(struct zcache_tenant *t, struct zc_thread *th, uint64_t deadline_ns,
+static void flush_pass(struct zcache_tenant *t,
+                       struct zc_thread *th,
+                       uint64_t deadline_ns,
                        struct pass *pass)
 {
     for (unsigned node = 0; node < t->cache->topo.n_nodes; node++) {
@@ -524,7 +545,9 @@ static bool pass_is_final(struct zcache_tenant *t, const struct pass *pass)
            atomic_load(&t->n_writing) == 0;
 }
 
-static int flush_old_pages(struct zcache_tenant *t, struct zc_thread *th, uint32_t old,
+static int flush_old_pages(struct zcache_tenant *t,
+                           struct zc_thread *th,
+                           uint32_t old,
                            uint64_t deadline_ns)
 {
     uint64_t seq = zc_progress_begin(t->cache);

@@ -36,8 +36,13 @@ bool zc_writeback_blocked(const struct zcache_tenant *t, const struct zc_entry *
  * @deadline_ns: how long to wait for a place among those in flight; 0 not at all.
  * @result:      collects; batches that are still out are in it.
  */
-void zc_writeback_pages(struct zcache_tenant *t, struct zc_thread *th, struct zc_entry **pages,
-                        unsigned n, bool evict, uint64_t deadline_ns, struct zc_writes *result);
+void zc_writeback_pages(struct zcache_tenant *t,
+                        struct zc_thread *th,
+                        struct zc_entry **pages,
+                        unsigned n,
+                        bool evict,
+                        uint64_t deadline_ns,
+                        struct zc_writes *result);
 
 /** zc_writeback_harvest() - wait for what is out, collect results.  Return: 0; -ETIMEDOUT. */
 int zc_writeback_harvest(struct zc_writes *result, uint64_t deadline_ns);

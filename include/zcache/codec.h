@@ -19,8 +19,8 @@ extern "C" {
  * @level_max:   largest.
  * @level_default: level of a codec text without one.
  *
- * Called by the library on any thread, several at once, each with a context of its own; no zcache lock
- * is held, but a codec must not call zcache: a decoder runs inside a reader's section.
+ * Called by the library on any thread, several at once, each with a context of its own; no zcache
+ * lock is held, but a codec must not call zcache: a decoder runs inside a reader's section.
  */
 struct zcache_codec {
     size_t struct_size;
@@ -47,7 +47,8 @@ struct zcache_codec {
     size_t (*encode)(void *context, void *dst, size_t cap, const void *src, size_t len);
 
     /**
-     * @decode: restore exactly @len bytes to @dst from @stored bytes at @src.  The input may be damaged: it
+     * @decode: restore exactly @len bytes to @dst from @stored bytes at @src.  The input may be
+     *          damaged: it
      * must neither read nor write outside.
      *
      * Return: 0; -EBADMSG if that is impossible.
@@ -69,8 +70,8 @@ struct zcache_codec {
  * -ESHUTDOWN.
  * Threads: any.   May block: no.   Calls back: never.   Since: 0.1
  */
-ZCACHE_API int zcache_codec_register(struct zcache *cache,
-                                     const struct zcache_codec *codec) ZCACHE_MUST_CHECK;
+ZCACHE_API int zcache_codec_register(struct zcache *cache, const struct zcache_codec *codec)
+    ZCACHE_MUST_CHECK;
 
 /**
  * zcache_codec_select() - choose the codec with which a tier encodes from now on.
@@ -84,8 +85,8 @@ ZCACHE_API int zcache_codec_register(struct zcache *cache,
  * different codec and level pairs were used; -ESHUTDOWN.
  * Threads: any.   May block: no.   Calls back: never.   Since: 0.1
  */
-ZCACHE_API int zcache_codec_select(struct zcache *cache, enum zcache_tier tier,
-                                   const char *text) ZCACHE_MUST_CHECK;
+ZCACHE_API int zcache_codec_select(struct zcache *cache, enum zcache_tier tier, const char *text)
+    ZCACHE_MUST_CHECK;
 
 #ifdef __cplusplus
 }

@@ -3,9 +3,9 @@
  * Statistics: one table of counters and gauges, from which the structures below, the metric names
  * of zcache_metrics_write() and the table in docs/operations.md are made.
  *
- * A row is X(name, kind, unit, help).  Counters only grow; gauges are what there is now.  Three sizes
- * are always kept apart: raw (as the caller sees it), stored (after the codec, with its header)
- * and allocated (what the pool gives for it).
+ * A row is X(name, kind, unit, help).  Counters only grow; gauges are what there is now.  Three
+ * sizes are always kept apart: raw (as the caller sees it), stored (after the codec, with its
+ * header) and allocated (what the pool gives for it).
  */
 #ifndef ZCACHE_STATS_H
 #define ZCACHE_STATS_H
@@ -16,7 +16,8 @@
 extern "C" {
 #endif
 
-/* Counters of a tenant.  Every get, pin, put and delete of one page ends in exactly one of its group. */
+/* Counters of a tenant.  Every get, pin, put and delete of one page ends in exactly one of its
+ * group. */
 #define ZCACHE_COUNTERS(X)                                                                         \
     X(get_hits_raw, counter, pages, "gets served from raw bytes")                                  \
     X(get_hits_fast, counter, pages, "gets decoded from the fast codec")                           \
@@ -63,7 +64,7 @@ extern "C" {
     X(write_superseded, counter, pages, "writes that ended when a newer version was there")        \
     X(loaded_pages, counter, pages, "pages read from the store")                                   \
     X(loaded_bytes, counter, bytes, "raw bytes of them")                                           \
-    X(load_through, counter, pages, "of these, delivered without being kept, for lack of room")      \
+    X(load_through, counter, pages, "of these, delivered without being kept, for lack of room")    \
     X(load_batches, counter, events, "read callbacks")                                             \
     X(load_waits, counter, pages, "misses that waited for another thread's load")                  \
     X(load_cancelled, counter, pages, "loads overtaken by a put, delete or truncate")              \
@@ -140,7 +141,8 @@ enum zcache_latency_kind {
     ZCACHE_LATENCIES = 6
 };
 
-/** struct zcache_latency - a histogram's summary; quantiles are upper bounds of their bucket, within
+/** struct zcache_latency - a histogram's summary; quantiles are upper bounds of their bucket,
+ * within
  *                          one eighth. */
 struct zcache_latency {
     uint64_t count;
@@ -154,12 +156,15 @@ struct zcache_latency {
 /** struct zcache_stats - everything zcache_stats() reports; fill with ZCACHE_STATS_INIT. */
 struct zcache_stats {
     size_t struct_size;
+
     struct {
         ZCACHE_COUNTERS(ZCACHE_STAT_FIELD_)
     } count;
+
     struct {
         ZCACHE_GAUGES(ZCACHE_STAT_FIELD_)
     } gauge;
+
     struct {
         ZCACHE_CACHE_GAUGES(ZCACHE_STAT_FIELD_)
     } cache;
@@ -172,12 +177,19 @@ struct zcache_stats {
 #ifdef __cplusplus
 #define ZCACHE_STATS_INIT                                                                          \
     {                                                                                              \
-        sizeof(struct zcache_stats), {}, {}, {}, {}, 0, {}, {}                                     \
+        sizeof(struct zcache_stats), {}, {}, {}, {}, 0, {},                                        \
+        {                                                                                          \
+        }                                                                                          \
     }
 #else
 #define ZCACHE_STATS_INIT                                                                          \
     {                                                                                              \
-        sizeof(struct zcache_stats), {0}, {0}, {0}, {{0}}, 0, {{0}}, {{0}}                         \
+        sizeof(struct zcache_stats), {0}, {0}, {0}, {{0}}, 0, {{0}},                               \
+        {                                                                                          \
+            {                                                                                      \
+                0                                                                                  \
+            }                                                                                      \
+        }                                                                                          \
     }
 #endif
 

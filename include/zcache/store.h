@@ -22,12 +22,12 @@
  *
  * Synchronous or not.  A callback that returns 0 is done, and has set the status of each page (they
  * are preset to 0).  A negative errno means that every page failed with it.  ZCACHE_PENDING means
- * that zcache_done() will follow, exactly once, from any thread, possibly before the callback itself
- * returns.  The batch and the bytes it points to stay as they are until then.
+ * that zcache_done() will follow, exactly once, from any thread, possibly before the callback
+ * itself returns.  The batch and the bytes it points to stay as they are until then.
  *
- * Re-entrancy.  No zcache lock is held during a callback: it may call zcache for any key.  What would
- * have to wait for the batch in hand returns -EDEADLK.  Calls made inside a callback do not start
- * write-back of their own.
+ * Re-entrancy.  No zcache lock is held during a callback: it may call zcache for any key.  What
+ * would have to wait for the batch in hand returns -EDEADLK.  Calls made inside a callback do not
+ * start write-back of their own.
  */
 #ifndef ZCACHE_STORE_H
 #define ZCACHE_STORE_H

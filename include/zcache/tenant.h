@@ -14,10 +14,10 @@
 extern "C" {
 #endif
 
-#define ZCACHE_UNLIMITED UINT64_MAX
-#define ZCACHE_TENANT_NAME_MAX 63 /* bytes, without the terminating zero */
-#define ZCACHE_TENANT_DEPTH_MAX 16 /* levels below the root */
-#define ZCACHE_TENANTS_MAX 1048575 /* open at one time in one cache */
+#define ZCACHE_UNLIMITED        UINT64_MAX
+#define ZCACHE_TENANT_NAME_MAX  63      /* bytes, without the terminating zero */
+#define ZCACHE_TENANT_DEPTH_MAX 16      /* levels below the root */
+#define ZCACHE_TENANTS_MAX      1048575 /* open at one time in one cache */
 
 /** enum zcache_writeback - whether reclaim may write a tenant's dirty pages to the store. */
 enum zcache_writeback {
@@ -36,8 +36,8 @@ enum zcache_close_mode {
  * struct zcache_limits - what a tenant may use; fill with ZCACHE_LIMITS_INIT.
  * @struct_size:   sizeof(struct zcache_limits).
  * @limit_bytes:   hard limit of the subtree's charge; 0 refuses every page at once;
- *                 ZCACHE_UNLIMITED leaves it to the ancestors.  For the root: the cache's capacity, at
- *                 least 1 MiB and never more than the capacity_bytes it was opened with.
+ *                 ZCACHE_UNLIMITED leaves it to the ancestors.  For the root: the cache's capacity,
+ *                 at least 1 MiB and never more than the capacity_bytes it was opened with.
  * @reserve_bytes: the round-robin shrinker leaves this much to the tenant; at most @limit_bytes.
  * @weight:        share of the capacity against its siblings' when the shrinker divides work,
  *                 1 to 10000.
@@ -124,13 +124,13 @@ ZCACHE_API int zcache_tenant_open(struct zcache_tenant *parent,
  * invalid; calls that use it nevertheless get -EINVAL until its record is used for a new tenant.
  *
  * Return: 0; -EBUSY it has children; -ETIMEDOUT pins, calls or writes did not end within
- * max_stall; the store's error; -EDQUOT, -ENOSPC REPARENT found no room for the move; -EINVAL the root,
- * or a bad @mode; -EDEADLK inside a callback of this cache; -ESHUTDOWN.
+ * max_stall; the store's error; -EDQUOT, -ENOSPC REPARENT found no room for the move; -EINVAL the
+ * root, or a bad @mode; -EDEADLK inside a callback of this cache; -ESHUTDOWN.
  * Threads: any thread, in parallel with every call, also with @tenant.
  * May block: up to max_stall beyond the store's progress.   Calls back: the store.   Since: 0.1
  */
-ZCACHE_API int zcache_tenant_close(struct zcache_tenant *tenant,
-                                   enum zcache_close_mode mode) ZCACHE_MUST_CHECK;
+ZCACHE_API int zcache_tenant_close(struct zcache_tenant *tenant, enum zcache_close_mode mode)
+    ZCACHE_MUST_CHECK;
 
 /**
  * zcache_tenant_set_limits() - change limits while in use.
@@ -148,14 +148,15 @@ ZCACHE_API int zcache_tenant_close(struct zcache_tenant *tenant,
  * Threads: any.   May block: up to @timeout_ms.   Calls back: the store.   Since: 0.1
  */
 ZCACHE_API int zcache_tenant_set_limits(struct zcache_tenant *tenant,
-                                        const struct zcache_limits *limits, unsigned timeout_ms,
+                                        const struct zcache_limits *limits,
+                                        unsigned timeout_ms,
                                         struct zcache_shrink_result *result_out) ZCACHE_MUST_CHECK;
 
 /**
  * zcache_shrink() - get bytes back from a tenant and everything below it.
  * @tenant:     live tenant.
  * @bytes:      charge to get off the subtree; 0 does nothing.
- * @timeout_ms: give up after this time; 0 makes one pass without waiting for the store.
+ * @timeout_ms: give up after this time; 0 waits for nothing.
  * @result_out: what was freed and what was in the way; may be NULL.
  *
  * Oldest pages first; a referenced page gets a second chance until nothing else is left.  Reserves
@@ -164,7 +165,9 @@ ZCACHE_API int zcache_tenant_set_limits(struct zcache_tenant *tenant,
  * Return: 0 at least @bytes were freed; -EAGAIN less, see @result_out; -EINVAL; -ESHUTDOWN.
  * Threads: any.   May block: up to @timeout_ms.   Calls back: the store.   Since: 0.1
  */
-ZCACHE_API int zcache_shrink(struct zcache_tenant *tenant, uint64_t bytes, unsigned timeout_ms,
+ZCACHE_API int zcache_shrink(struct zcache_tenant *tenant,
+                             uint64_t bytes,
+                             unsigned timeout_ms,
                              struct zcache_shrink_result *result_out) ZCACHE_MUST_CHECK;
 
 /**
@@ -176,8 +179,8 @@ ZCACHE_API int zcache_shrink(struct zcache_tenant *tenant, uint64_t bytes, unsig
  * A write that failed since the last flush of the tenant is reported once, even if it succeeded
  * later.
  *
- * Return: 0; -ETIMEDOUT; -EAGAIN dirty pages are left because of the WAL horizon; -ENOTSUP the tenant
- * has dirty pages and no store that writes; the store's error; -EDEADLK inside a callback of
+ * Return: 0; -ETIMEDOUT; -EAGAIN dirty pages are left because of the WAL horizon; -ENOTSUP the
+ * tenant has dirty pages and no store that writes; the store's error; -EDEADLK inside a callback of
  * this cache; -EINVAL; -ESHUTDOWN.
  * Threads: any.   May block: up to @timeout_ms.   Calls back: the store.   Since: 0.1
  */
@@ -193,22 +196,22 @@ ZCACHE_API int zcache_flush(struct zcache_tenant *tenant, unsigned timeout_ms) Z
  * Return: 0; -EINVAL; -ESHUTDOWN.
  * Threads: any.   May block: no.   Calls back: never.   Since: 0.1
  */
-ZCACHE_API int zcache_set_wal_horizon(struct zcache_tenant *tenant,
-                                      uint64_t durable_tag) ZCACHE_MUST_CHECK;
+ZCACHE_API int zcache_set_wal_horizon(struct zcache_tenant *tenant, uint64_t durable_tag)
+    ZCACHE_MUST_CHECK;
 
 /**
  * zcache_stats() - counters and gauges of a tenant and everything below it.
  * @tenant: live tenant; the root gives the whole cache.
  * @out:    with struct_size set, see ZCACHE_STATS_INIT in stats.h.
  *
- * Counters of closed tenants are kept in their parent's.  Without activity the gauges are exact; with
- * it each is a value of its own instant.
+ * Counters of closed tenants are kept in their parent's.  Without activity the gauges are exact;
+ * with it each is a value of its own instant.
  *
  * Return: 0; -EINVAL, -E2BIG; -ESHUTDOWN.
  * Threads: any.   May block: no.   Calls back: never.   Since: 0.1
  */
-ZCACHE_API int zcache_stats(struct zcache_tenant *tenant,
-                            struct zcache_stats *out) ZCACHE_MUST_CHECK;
+ZCACHE_API int zcache_stats(struct zcache_tenant *tenant, struct zcache_stats *out)
+    ZCACHE_MUST_CHECK;
 
 /**
  * zcache_tenant_id() - a number that names the tenant in store callbacks and statistics.
@@ -226,12 +229,12 @@ ZCACHE_API uint64_t zcache_tenant_id(const struct zcache_tenant *tenant);
  * @id:    zcache_tenant_id() of a tenant that is or was open.
  * @out:   receives the tenant; for one that was closed, its nearest live ancestor.
  *
- * Return: 0; -ENOENT no such id, or it was closed so long ago that the cache forgot it (at least the
- * last 256 closes are remembered); -EINVAL; -ESHUTDOWN.
+ * Return: 0; -ENOENT no such id, or it was closed so long ago that the cache forgot it (at least
+ * the last 256 closes are remembered); -EINVAL; -ESHUTDOWN.
  * Threads: any.   May block: no.   Calls back: never.   Since: 0.1
  */
-ZCACHE_API int zcache_tenant_find(struct zcache *cache, uint64_t id,
-                                  struct zcache_tenant **out) ZCACHE_MUST_CHECK;
+ZCACHE_API int zcache_tenant_find(struct zcache *cache, uint64_t id, struct zcache_tenant **out)
+    ZCACHE_MUST_CHECK;
 
 #ifdef __cplusplus
 }

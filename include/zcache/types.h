@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #if defined(__GNUC__)
-#define ZCACHE_API __attribute__((visibility("default")))
+#define ZCACHE_API        __attribute__((visibility("default")))
 #define ZCACHE_MUST_CHECK __attribute__((warn_unused_result))
 #else
 #define ZCACHE_API
@@ -58,13 +58,13 @@ enum zcache_outcome {
 
 /** enum zcache_flags - how one call is to be carried out. */
 enum zcache_flags {
-    ZCACHE_CLEAN = 1u << 0,          /* put: the store has this version already */
-    ZCACHE_DIRTY = 1u << 1,          /* put: the store must get this version before it may leave;
+    ZCACHE_CLEAN = 1u << 0,   /* put: the store has this version already */
+    ZCACHE_DIRTY = 1u << 1,   /* put: the store must get this version before it may leave;
                                         the default where the tenant has a store that writes */
-    ZCACHE_TAKE = 1u << 2,           /* get: remove the page, return ZCACHE_UNWRITTEN if it is dirty */
-    ZCACHE_PEEK = 1u << 3,           /* get, pin: leave recency and tier as they are */
-    ZCACHE_NO_LOAD = 1u << 4,        /* get, pin: a miss does not ask the store */
-    ZCACHE_SCAN = 1u << 5,           /* one-time access: it must not push the working set out */
+    ZCACHE_TAKE = 1u << 2,    /* get: remove the page, return ZCACHE_UNWRITTEN if it is dirty */
+    ZCACHE_PEEK = 1u << 3,    /* get, pin: leave recency and tier as they are */
+    ZCACHE_NO_LOAD = 1u << 4, /* get, pin: a miss does not ask the store */
+    ZCACHE_SCAN = 1u << 5,    /* one-time access: it must not push the working set out */
     ZCACHE_INCOMPRESSIBLE = 1u << 6, /* put: do not try to compress this page */
     ZCACHE_NOWAIT = 1u << 7,         /* -EBUSY instead of waiting for another thread or the store */
     ZCACHE_NOIO = 1u << 8,           /* never call the store from this call */
@@ -94,10 +94,12 @@ enum zcache_log_level {
  * @event: short stable name of what happened, for example "option.capacity".
  * @text:  one English sentence without a newline; valid during the call only.
  *
- * Called on any thread, several at a time, at most some ten times a second for one event.  No zcache
- * lock is held, so it may call zcache.
+ * Called on any thread, several at a time, at most some ten times a second for one event.  No
+ * zcache lock is held, so it may call zcache.
  */
-typedef void zcache_log_fn(void *ctx, enum zcache_log_level level, const char *event,
+typedef void zcache_log_fn(void *ctx,
+                           enum zcache_log_level level,
+                           const char *event,
                            const char *text);
 
 /**

@@ -25,7 +25,7 @@ extern "C" {
 #endif
 
 #define ZCACHE_PAGE_MAX_LIMIT (1u << 20)          /* largest page_max_bytes: 1 MiB */
-#define ZCACHE_CAPACITY_MIN (UINT64_C(1) << 20) /* smallest capacity_bytes: 1 MiB */
+#define ZCACHE_CAPACITY_MIN   (UINT64_C(1) << 20) /* smallest capacity_bytes: 1 MiB */
 #define ZCACHE_CODEC_NAME_MAX 31
 
 /** enum zcache_full_policy - what a put does when the cache's capacity is used up. */
@@ -41,15 +41,17 @@ enum zcache_full_policy {
  * @capacity_bytes:     hard bound of all memory charged, metadata included; required; at least
  *                      1 MiB and 16 pages of page_max_bytes.
  * @page_max_bytes:     longest page, 1 byte to 1 MiB; default 64 KiB.
- * @raw_percent:        share of a tenant's memory that may be raw before the shrinker compresses its
- *                      oldest raw pages, 0 to 100, default 25.  0 compresses in the putting thread.
+ * @raw_percent:        share of a tenant's memory that may be raw before the shrinker compresses
+ *                      its oldest raw pages, 0 to 100, default 25.  0 compresses in the putting
+ *                      thread.
  * @fast_percent:       share that may be in the fast tier before it is made dense, 0 to 100,
- *                      default 50; 100 turns the dense tier off.  Raw and fast together may exceed 100.
+ *                      default 50; 100 turns the dense tier off.  Raw and fast together may exceed
+ *                      100.
  * @fast_codec:         codec of the fast tier, "name" or "name:level"; "" is "lz4"; "none"
  *                      keeps pages raw.
  * @dense_codec:        codec of the dense tier; "" is "zstd:3"; "none" turns it off.
- * @start_percent:      charge from which the shrinker compresses ahead of need, of capacity, default
- *                      60; 100 turns that off.
+ * @start_percent:      charge from which the shrinker compresses ahead of need, of capacity,
+ *                      default 60; 100 turns that off.
  * @background_percent: charge that wakes the shrinker, of capacity, default 95.
  * @low_percent:        charge down to which it works then, default 90; start <= low < background,
  *                      where start is not 100.
@@ -104,10 +106,13 @@ enum zcache_close_flags {
  *
  * Options out of range are named, with the reason, through the log callback.
  *
- * Return: 0; -EINVAL, -E2BIG bad @opts; -ENOTSUP a codec that is not known; -ENOMEM; -EAGAIN no thread.
- * Threads: any.   May block: no.   Calls back: the log.   Release with: zcache_close().   Since: 0.1
+ * Return: 0; -EINVAL, -E2BIG bad @opts; -ENOTSUP a codec that is not known; -ENOMEM; -EAGAIN no
+ * thread.
+ * Threads: any.   May block: no.   Calls back: the log.   Release with: zcache_close().   Since:
+ * 0.1
  */
-ZCACHE_API int zcache_open(const struct zcache_options *opts, struct zcache **out) ZCACHE_MUST_CHECK;
+ZCACHE_API int zcache_open(const struct zcache_options *opts, struct zcache **out)
+    ZCACHE_MUST_CHECK;
 
 /**
  * zcache_close() - end a cache.
@@ -129,8 +134,8 @@ ZCACHE_API int zcache_close(struct zcache *cache, unsigned flags) ZCACHE_MUST_CH
 /**
  * zcache_options_parse() - set options from text.
  * @opts:      initialised options; changed only on success.
- * @text:      comma-separated name=value, for example "capacity=8G,fast=lz4,dense=zstd:3".  Sizes take
- *             K, M, G, T (powers of 1024).  Names: capacity, page_max, raw_percent,
+ * @text:      comma-separated name=value, for example "capacity=8G,fast=lz4,dense=zstd:3".  Sizes
+ *             take K, M, G, T (powers of 1024).  Names: capacity, page_max, raw_percent,
  *             fast_percent, fast, dense, start_percent, background_percent, low_percent, full
  *             (wait, help, reject), max_stall_ms, inflight_pages, batch_pages, latency_sample.
  * @error:     receives one sentence about what is wrong, may be NULL.
@@ -139,7 +144,9 @@ ZCACHE_API int zcache_close(struct zcache *cache, unsigned flags) ZCACHE_MUST_CH
  * Return: 0; -EINVAL with @error set.
  * Threads: any.   May block: no.   Calls back: never.   Since: 0.1
  */
-ZCACHE_API int zcache_options_parse(struct zcache_options *opts, const char *text, char *error,
+ZCACHE_API int zcache_options_parse(struct zcache_options *opts,
+                                    const char *text,
+                                    char *error,
                                     size_t error_cap) ZCACHE_MUST_CHECK;
 
 /**
@@ -150,21 +157,25 @@ ZCACHE_API int zcache_options_parse(struct zcache_options *opts, const char *tex
  * @len:    1 to page_max_bytes.
  * @flags:  CLEAN or DIRTY, SCAN, INCOMPRESSIBLE, NOWAIT, NOIO, BEST_EFFORT, IF_ABSENT.
  *
- * Room is reserved on every account from the tenant to the root before it is used; a limit that is hit
- * is shrunk under first, inside its own subtree.  If the put fails (any negative code but -EINVAL
- * and -ESHUTDOWN) or is bypassed, no older version is left, neither in the cache nor on its way
- * to the store, so that the caller can write the page itself (and should keep readers of it away until
- * then: the store has an older copy); -EBUSY and -EDEADLK are the exceptions:
+ * Room is reserved on every account from the tenant to the root before it is used; a limit that is
+ * hit is shrunk under first, inside its own subtree.  If the put fails (any negative code but
+ * -EINVAL and -ESHUTDOWN) or is bypassed, no older version is left, neither in the cache nor on its
+ * way to the store, so that the caller can write the page itself (and should keep readers of it
+ * away until then: the store has an older copy); -EBUSY and -EDEADLK are the exceptions:
  * the older version is as it was.
  *
- * Return: 0; ZCACHE_EXISTS; ZCACHE_BYPASSED; -EDQUOT a tenant's limit; -ENOSPC the cache's capacity;
+ * Return: 0; ZCACHE_EXISTS; ZCACHE_BYPASSED; -EDQUOT a tenant's limit; -ENOSPC the cache's
+ * capacity;
  * -ENOMEM; -EBUSY NOWAIT and it would wait, or a write of the older version did not end
  * within max_stall; -EDEADLK; -EINVAL; -ESHUTDOWN.
  * Threads: any.   May block: unless NOWAIT, up to max_stall.   Calls back: the store unless NOIO.
  * Since: 0.1
  */
-ZCACHE_API int zcache_put(struct zcache_tenant *tenant, struct zcache_key key, const void *data,
-                          size_t len, unsigned flags) ZCACHE_MUST_CHECK;
+ZCACHE_API int zcache_put(struct zcache_tenant *tenant,
+                          struct zcache_key key,
+                          const void *data,
+                          size_t len,
+                          unsigned flags) ZCACHE_MUST_CHECK;
 
 /**
  * zcache_get() - copy a page's bytes to the caller.
@@ -175,19 +186,24 @@ ZCACHE_API int zcache_put(struct zcache_tenant *tenant, struct zcache_key key, c
  * @len_out: receives the page's length on success; may be NULL.
  * @flags:   TAKE, PEEK, NO_LOAD, SCAN, NOWAIT, NOIO.
  *
- * Decodes straight into @buf.  A hit takes no lock and allocates nothing.  A miss asks the store's
- * read callback, once per key however many threads miss, unless NO_LOAD or NOIO.  Where there is no
- * room to keep what was read, it is delivered nevertheless.
+ * Decodes straight into @buf.  A hit takes no lock and allocates nothing, but for a
+ * thread's first decode, which makes the codec's context, and a tenant's first timed call.  A miss
+ * asks the store's read callback, once per key however many threads miss, unless NO_LOAD or NOIO.
+ * Where there is no room to keep what was read, it is delivered nevertheless.
  *
- * Return: 0; ZCACHE_UNWRITTEN; ZCACHE_MISS; -ENOBUFS @cap is less than the page's length, and nothing
- * changed; -EBADMSG the stored bytes are damaged: neither data nor a miss; -EBUSY; -ETIMEDOUT
- * a load or a write did not end within max_stall; -ENOMEM; with TAKE -EDQUOT, -ENOSPC no room
- * for what is loaded; the store's error; -EDEADLK; -EINVAL; -ESHUTDOWN.
+ * Return: 0; ZCACHE_UNWRITTEN; ZCACHE_MISS; -ENOBUFS @cap is less than the page's length, and
+ * nothing changed; -EBADMSG the stored bytes are damaged: neither data nor a miss; -EBUSY;
+ * -ETIMEDOUT a load or a write did not end within max_stall; -ENOMEM; with TAKE -EDQUOT, -ENOSPC no
+ * room for what is loaded; the store's error; -EDEADLK; -EINVAL; -ESHUTDOWN.
  * Threads: any.   May block: on a load, or for TAKE a write in flight.   Calls back: the store.
  * Since: 0.1
  */
-ZCACHE_API int zcache_get(struct zcache_tenant *tenant, struct zcache_key key, void *buf, size_t cap,
-                          size_t *len_out, unsigned flags) ZCACHE_MUST_CHECK;
+ZCACHE_API int zcache_get(struct zcache_tenant *tenant,
+                          struct zcache_key key,
+                          void *buf,
+                          size_t cap,
+                          size_t *len_out,
+                          unsigned flags) ZCACHE_MUST_CHECK;
 
 /**
  * zcache_pin() - hold a page's raw bytes in place, without a copy.
@@ -205,14 +221,17 @@ ZCACHE_API int zcache_get(struct zcache_tenant *tenant, struct zcache_key key, v
  * Threads: any.   May block: as zcache_get().   Calls back: the store.
  * Release with: zcache_unpin().   Since: 0.1
  */
-ZCACHE_API int zcache_pin(struct zcache_tenant *tenant, struct zcache_key key, unsigned flags,
+ZCACHE_API int zcache_pin(struct zcache_tenant *tenant,
+                          struct zcache_key key,
+                          unsigned flags,
                           struct zcache_pin *pin_out) ZCACHE_MUST_CHECK;
 
 /**
  * zcache_unpin() - release what zcache_pin() holds.
  * @pin: a filled pin; emptied by the call.  NULL and an empty one do nothing.
  *
- * Threads: any thread, one at a time for one pin.   May block: no.   Calls back: never.   Since: 0.1
+ * Threads: any thread, one at a time for one pin.   May block: no.   Calls back: never.   Since:
+ * 0.1
  */
 ZCACHE_API void zcache_unpin(struct zcache_pin *pin);
 
@@ -222,17 +241,17 @@ ZCACHE_API void zcache_unpin(struct zcache_pin *pin);
  * @key:    which page.
  * @flags:  NOWAIT, NOIO.
  *
- * Waits for a write of the page that is in flight.  After it returns 0 or ZCACHE_MISS the store gets
- * no more writes of the versions put before, so the caller may remove the page there; if the store
- * has a discard callback, it was called (not with NOIO).
+ * Waits for a write of the page that is in flight.  After it returns 0 or ZCACHE_MISS the store
+ * gets no more writes of the versions put before, so the caller may remove the page there; if the
+ * store has a discard callback, it was called (not with NOIO).
  *
- * Return: 0; ZCACHE_MISS the cache did not have it (discard is called nevertheless); -EBUSY NOWAIT and a
- * write is in flight; -ETIMEDOUT it did not end within max_stall; the discard's error, the page
- * is gone from the cache then; -EDEADLK; -EINVAL; -ESHUTDOWN.
+ * Return: 0; ZCACHE_MISS the cache did not have it (discard is called nevertheless); -EBUSY NOWAIT
+ * and a write is in flight; -ETIMEDOUT it did not end within max_stall; the discard's error, the
+ * page is gone from the cache then; -EDEADLK; -EINVAL; -ESHUTDOWN.
  * Threads: any.   May block: on a write in flight.   Calls back: the store's discard.   Since: 0.1
  */
-ZCACHE_API int zcache_delete(struct zcache_tenant *tenant, struct zcache_key key,
-                             unsigned flags) ZCACHE_MUST_CHECK;
+ZCACHE_API int zcache_delete(struct zcache_tenant *tenant, struct zcache_key key, unsigned flags)
+    ZCACHE_MUST_CHECK;
 
 /**
  * zcache_truncate() - remove the pages of an object from one number on.
@@ -240,16 +259,16 @@ ZCACHE_API int zcache_delete(struct zcache_tenant *tenant, struct zcache_key key
  * @object:     key.object of the pages.
  * @first_page: the first page to go; 0 removes the whole object.
  *
- * Each page goes as with zcache_delete(); pages put while it runs may stay.  It looks at every page of
- * the tenant: its cost grows with the tenant, not with the object.
+ * Each page goes as with zcache_delete(); pages put while it runs may stay.  It looks at every page
+ * of the tenant: its cost grows with the tenant, not with the object.
  *
  * Return: 0; -ETIMEDOUT a write did not end within max_stall, some pages may be left; the
  * discard's error; -EDEADLK; -EINVAL; -ESHUTDOWN.
  * Threads: any.   May block: on writes in flight.   Calls back: the store's discard, once for the
  * range.   Since: 0.1
  */
-ZCACHE_API int zcache_truncate(struct zcache_tenant *tenant, uint64_t object,
-                               uint64_t first_page) ZCACHE_MUST_CHECK;
+ZCACHE_API int zcache_truncate(struct zcache_tenant *tenant, uint64_t object, uint64_t first_page)
+    ZCACHE_MUST_CHECK;
 
 /**
  * zcache_put_many() - store several pages.
@@ -264,7 +283,9 @@ ZCACHE_API int zcache_truncate(struct zcache_tenant *tenant, uint64_t object,
  * page was touched, the statuses are then untouched too.
  * Threads, blocking, callbacks: as zcache_put().   Since: 0.1
  */
-ZCACHE_API int zcache_put_many(struct zcache_tenant *tenant, struct zcache_page *pages, size_t n,
+ZCACHE_API int zcache_put_many(struct zcache_tenant *tenant,
+                               struct zcache_page *pages,
+                               size_t n,
                                unsigned flags) ZCACHE_MUST_CHECK;
 
 /**
@@ -278,7 +299,9 @@ ZCACHE_API int zcache_put_many(struct zcache_tenant *tenant, struct zcache_page 
  * page was touched.
  * Threads, blocking, callbacks: as zcache_get().   Since: 0.1
  */
-ZCACHE_API int zcache_get_many(struct zcache_tenant *tenant, struct zcache_page *pages, size_t n,
+ZCACHE_API int zcache_get_many(struct zcache_tenant *tenant,
+                               struct zcache_page *pages,
+                               size_t n,
                                unsigned flags) ZCACHE_MUST_CHECK;
 
 /** enum zcache_metrics_format - forms of zcache_metrics_write(). */
@@ -298,18 +321,21 @@ enum zcache_metrics_format {
  * Return: 0; -EINVAL; -ENOMEM; -ESHUTDOWN; what @write returned.
  * Threads: any.   May block: no.   Calls back: @write, no lock is held.   Since: 0.1
  */
-ZCACHE_API int zcache_metrics_write(struct zcache *cache, enum zcache_metrics_format format,
-                                    zcache_write_fn *write, void *ctx) ZCACHE_MUST_CHECK;
+ZCACHE_API int zcache_metrics_write(struct zcache *cache,
+                                    enum zcache_metrics_format format,
+                                    zcache_write_fn *write,
+                                    void *ctx) ZCACHE_MUST_CHECK;
 
 /**
  * zcache_verify() - recount everything and compare it with the gauges and invariants.
  * @cache: live cache.
  *
- * Looks at every page: seconds for a large cache.  Checks every payload's checksum.  Differences are
- * described through the log.
+ * Looks at every page: seconds for a large cache.  Checks every payload's checksum.  Differences
+ * are described through the log.
  *
- * Return: 0 all agrees; -EBADMSG a payload's checksum; -EUCLEAN a count or an invariant; -EAGAIN other
- * calls went on all the time, so that nothing could be compared; -ENOMEM; -EINVAL; -ESHUTDOWN.
+ * Return: 0 all agrees; -EBADMSG a payload's checksum; -EUCLEAN a count or an invariant; -EAGAIN
+ * other calls went on all the time, so that nothing could be compared; -ENOMEM; -EINVAL;
+ * -ESHUTDOWN.
  * Threads: any, meant for times without other calls.   May block: on the shrinker's round.
  * Calls back: the log.   Since: 0.1
  */

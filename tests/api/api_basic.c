@@ -512,6 +512,99 @@ static void many_pages_in_one_call(void **state)
     close_cache(cache);
 }
 
+/* The same key twice in one call: each is a call of its own, in order. */
+static void many_pages_may_be_one(void **state)
+{
+    struct mem_store *store = mem_store_new(MEM_STORE_SYNC);
+    struct zcache *cache = open_stored(64 * MIB, store, NULL);
+    struct zcache_tenant *root = zcache_root(cache);
+    static unsigned char data[4][PAGE];
+    static unsigned char room[4][PAGE];
+    struct zcache_page pages[4];
+    uint64_t version = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        page_make(data[i], PAGE, key_of(1, 1), 1 + i, FILL_HALF);
+        pages[i] = (struct zcache_page){
+            .key = key_of(1, 1), .data = data[i], .buf = room[i], .len = PAGE, .cap = PAGE};
+    }
+    assert_int_equal(zcache_put_many(root, pages, 4, 0), 0);
+    assert_int_equal(zcache_get_many(root, pages, 4, 0), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_true(page_whole(room[i], pages[i].len, key_of(1, 1), &version) && version == 4);
+    }
+    assert_int_equal(zcache_get_many(root, pages, 4, ZCACHE_TAKE | ZCACHE_NO_LOAD), 0);
+    assert_int_equal(pages[0].status, ZCACHE_UNWRITTEN);
+    for (unsigned i = 1; i < 4; i++) {
+        assert_int_equal(pages[i].status, ZCACHE_MISS);
+    }
+    /* A miss twice is one page to read. */
+    mem_store_put_page(store, 0, key_of(1, 1), 9, FILL_TEXT);
+    assert_int_equal(zcache_get_many(root, pages, 4, 0), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(pages[i].status, 0);
+        assert_true(page_whole(room[i], pages[i].len, key_of(1, 1), &version) && version == 9);
+    }
+    assert_int_equal(atomic_load(&store->pages[ZCACHE_IO_READ]), 1);
+    close_cache(cache);
+    mem_store_free(store);
+}
+
+struct inserter {
+    struct zcache_tenant *tenant;
+    pthread_barrier_t *start;
+    uint64_t index;
+    unsigned inserted[64];
+};
+
+static void *insert_all(void *arg)
+{
+    struct inserter *me = arg;
+
+    for (uint64_t k = 0; k < 64; k++) {
+        pthread_barrier_wait(me->start);
+        const int rc =
+            put_page(me->tenant, key_of(1, k), me->index + 1, FILL_HALF, ZCACHE_IF_ABSENT);
+        REQUIRE(rc == 0 || rc == ZCACHE_EXISTS);
+        me->inserted[k] = rc == 0;
+    }
+    return NULL;
+}
+
+static void only_one_of_many_inserts(void **state)
+{
+    enum {
+        N = 4
+    };
+    struct zcache *cache = open_cache(64 * MIB, NULL, NULL);
+    struct inserter inserters[N];
+    pthread_t threads[N];
+    pthread_barrier_t start;
+
+    (void)state;
+    assert_int_equal(pthread_barrier_init(&start, NULL, N), 0);
+    for (unsigned i = 0; i < N; i++) {
+        inserters[i] = (struct inserter){.tenant = zcache_root(cache), .start = &start, .index = i};
+        assert_int_equal(pthread_create(&threads[i], NULL, insert_all, &inserters[i]), 0);
+    }
+    for (unsigned i = 0; i < N; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    for (uint64_t k = 0; k < 64; k++) {
+        unsigned sum = 0;
+        uint64_t winner = 0;
+        for (unsigned i = 0; i < N; i++) {
+            sum += inserters[i].inserted[k];
+            winner += inserters[i].inserted[k] * (i + 1);
+        }
+        assert_int_equal(sum, 1);
+        assert_int_equal(get_page(zcache_root(cache), key_of(1, k), 0), winner);
+    }
+    pthread_barrier_destroy(&start);
+    close_cache(cache);
+}
+
 /* ---- tiers ------------------------------------------------------------------------------------- */
 
 #define TIER_PAGES 64
@@ -726,6 +819,125 @@ static void codec_can_be_changed_while_in_use(void **state)
         verify_cache(cache);
     }
     drop_cache(cache);
+}
+
+/* A codec of one's own: runs of one byte. Its decoder can be told to find fault. */
+static atomic_int contexts;
+static atomic_bool decoder_fails;
+
+static void *runs_create(int level)
+{
+    REQUIRE(level >= 1 && level <= 5);
+    atomic_fetch_add(&contexts, 1);
+    return malloc(1);
+}
+
+static void runs_destroy(void *context)
+{
+    REQUIRE(context != NULL);
+    atomic_fetch_sub(&contexts, 1);
+    free(context);
+}
+
+static size_t runs_encode(void *context, void *dst, size_t cap, const void *src, size_t len)
+{
+    const unsigned char *in = src;
+    unsigned char *out = dst;
+    size_t n = 0;
+
+    REQUIRE(context != NULL);
+    for (size_t i = 0; i < len;) {
+        size_t run = 1;
+        while (run < 255 && i + run < len && in[i + run] == in[i]) {
+            run++;
+        }
+        if (n + 2 > cap) {
+            return 0;
+        }
+        out[n++] = (unsigned char)run;
+        out[n++] = in[i];
+        i += run;
+    }
+    return n;
+}
+
+static int runs_decode(void *context, void *dst, size_t len, const void *src, size_t stored)
+{
+    const unsigned char *in = src;
+    unsigned char *out = dst;
+    size_t n = 0;
+
+    REQUIRE(context != NULL);
+    if (atomic_load(&decoder_fails)) {
+        return -EBADMSG;
+    }
+    for (size_t i = 0; i + 1 < stored; i += 2) {
+        if (n + in[i] > len) {
+            return -EBADMSG;
+        }
+        memset(out + n, in[i + 1], in[i]);
+        n += in[i];
+    }
+    return n == len ? 0 : -EBADMSG;
+}
+
+static void make_runs(unsigned char *page, uint64_t seed)
+{
+    for (size_t i = 0; i < PAGE; i++) {
+        page[i] = (unsigned char)(seed + i / 100);
+    }
+}
+
+static void a_codec_of_ones_own(void **state)
+{
+    struct zcache *cache = open_cache(64 * MIB, NULL, "fast_percent=100");
+    struct zcache_tenant *root = zcache_root(cache);
+    struct zcache_codec codec = ZCACHE_CODEC_INIT;
+    unsigned char page[PAGE];
+    unsigned char room[PAGE];
+
+    (void)state;
+    codec.name = "runs";
+    codec.level_min = 1;
+    codec.level_max = 5;
+    codec.level_default = 2;
+    codec.context_create = runs_create;
+    codec.context_destroy = runs_destroy;
+    codec.encode = runs_encode;
+    codec.decode = runs_decode;
+    assert_int_equal(zcache_codec_register(cache, &codec), 0);
+    memset(&codec, 0, sizeof(codec)); /* it was copied */
+    assert_int_equal(zcache_codec_select(cache, ZCACHE_TIER_FAST, "runs:6"), -EINVAL);
+    assert_int_equal(zcache_codec_select(cache, ZCACHE_TIER_FAST, "runs:5"), 0);
+    for (uint64_t i = 0; i < 100; i++) {
+        make_runs(page, i);
+        assert_int_equal(zcache_put(root, key_of(1, i), page, PAGE, ZCACHE_DIRTY), 0);
+    }
+    assert_int_equal(zcache_shrink(root, 64 * MIB, 1000, NULL), -EAGAIN);
+    assert_int_equal(stats_of(root).tier[ZCACHE_TIER_FAST].pages, 100);
+    assert_true(stats_of(root).tier[ZCACHE_TIER_FAST].stored_bytes < 100 * PAGE / 8);
+    for (uint64_t i = 0; i < 100; i++) {
+        make_runs(page, i);
+        expect_page(root, key_of(1, i), page, PAGE, ZCACHE_PEEK);
+    }
+    verify_cache(cache);
+
+    /* Damage is an error: neither data nor a miss, and nothing is lost by it. */
+    atomic_store(&decoder_fails, true);
+    assert_int_equal(zcache_get(root, key_of(1, 1), room, PAGE, NULL, 0), -EBADMSG);
+    assert_int_equal(zcache_get(root, key_of(1, 1), room, PAGE, NULL, ZCACHE_TAKE), -EBADMSG);
+    struct zcache_pin pin;
+    assert_int_equal(zcache_pin(root, key_of(1, 1), 0, &pin), -EBADMSG);
+    assert_true(stats_of(root).count.corrupt > 0);
+    assert_int_equal(stats_of(root).gauge.pages, 100);
+    assert_true(is_cached(root, key_of(1, 1)));
+    atomic_store(&decoder_fails, false);
+    /* A new version heals it. */
+    make_runs(page, 77);
+    assert_int_equal(zcache_put(root, key_of(1, 1), page, PAGE, ZCACHE_DIRTY), 0);
+    expect_page(root, key_of(1, 1), page, PAGE, 0);
+    drop_cache(cache);
+    assert_int_equal(atomic_load(&contexts), 0);
 }
 
 /* ---- recency ----------------------------------------------------------------------------------- */
@@ -953,6 +1165,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(truncate_removes_an_objects_tail),
         cmocka_unit_test(a_key_belongs_to_a_tenant),
         cmocka_unit_test(many_pages_in_one_call),
+        cmocka_unit_test(many_pages_may_be_one),
+        cmocka_unit_test(only_one_of_many_inserts),
         cmocka_unit_test(fresh_pages_are_raw),
         cmocka_unit_test(cold_pages_become_fast),
         cmocka_unit_test(colder_pages_become_dense),
@@ -962,6 +1176,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(declared_incompressible_pages_are_not_tried),
         cmocka_unit_test(hits_promote),
         cmocka_unit_test(codec_can_be_changed_while_in_use),
+        cmocka_unit_test(a_codec_of_ones_own),
         cmocka_unit_test(a_scan_leaves_the_working_set),
         cmocka_unit_test(looking_does_not_keep_a_page),
         cmocka_unit_test(pinned_bytes_do_not_change),

@@ -449,6 +449,7 @@ static void policy_wait_gives_up_after_max_stall(void **state)
     assert_int_equal(put_page(root, key_of(2, 0), 1, FILL_RANDOM, ZCACHE_NOWAIT), -EBUSY);
     assert_true(now_ns() - again < 90 * MS_IN_NS * TEST_SLOWDOWN);
     mem_store_open(store, ZCACHE_IO_WRITE);
+    assert_int_equal(zcache_flush(root, 60000), 0);
     close_cache(cache);
     mem_store_free(store);
 }

@@ -289,6 +289,58 @@ static void weights_divide_the_capacity(void **state)
     close_cache(cache);
 }
 
+/* A weight counts among siblings: three children do not make their parent's share larger. */
+static void weights_count_among_siblings(void **state)
+{
+    struct zcache *cache = open_cache(16 * MIB, NULL, PLAIN);
+    struct zcache_tenant *root = zcache_root(cache);
+    struct zcache_tenant *family = open_with(root, "family", 0, 100, ZCACHE_WRITEBACK_ON);
+    struct zcache_tenant *single = open_with(root, "single", 0, 100, ZCACHE_WRITEBACK_ON);
+    struct zcache_tenant *children[3] = {
+        open_with(family, "a", 0, 100, ZCACHE_WRITEBACK_ON),
+        open_with(family, "b", 0, 100, ZCACHE_WRITEBACK_ON),
+        open_with(family, "c", 0, 100, ZCACHE_WRITEBACK_ON),
+    };
+    const uint64_t n = 2 * (16 * MIB) / PAGE;
+
+    (void)state;
+    for (uint64_t i = 0; i < n; i++) {
+        for (unsigned c = 0; c < 3; c++) {
+            put_n(children[c], 1, i, 1, FILL_RANDOM, 0);
+        }
+        put_n(single, 1, 3 * i, 3, FILL_RANDOM, 0);
+    }
+    const uint64_t a = charge_of(family);
+    const uint64_t b = charge_of(single);
+    print_message("%llu KiB and %llu KiB\n", (unsigned long long)(a / KIB),
+                  (unsigned long long)(b / KIB));
+    assert_true(a < b * 3 / 2 && b < a * 3 / 2);
+    close_cache(cache);
+}
+
+/* A tenant's reserve is its subtree's, as its charge is. */
+static void a_reserve_covers_the_subtree(void **state)
+{
+    struct zcache *cache = open_cache(16 * MIB, NULL, PLAIN);
+    struct zcache_tenant *root = zcache_root(cache);
+    struct zcache_tenant *safe = open_with(root, "safe", 4 * MIB, 1, ZCACHE_WRITEBACK_ON);
+    struct zcache_tenant *child = open_with(safe, "child", 0, 1, ZCACHE_WRITEBACK_ON);
+    struct zcache_tenant *loud = open_with(root, "loud", 0, 10000, ZCACHE_WRITEBACK_ON);
+    const uint64_t n = 3 * MIB / PAGE;
+    uint64_t left = 0;
+
+    (void)state;
+    put_n(child, 1, 0, n, FILL_RANDOM, 0);
+    for (uint64_t i = 0; i < 10; i++) {
+        put_n(loud, i, 0, 8 * MIB / PAGE, FILL_RANDOM, 0);
+    }
+    for (uint64_t i = 0; i < n; i++) {
+        left += is_cached(child, key_of(1, i));
+    }
+    assert_int_equal(left, n);
+    close_cache(cache);
+}
+
 /* A small tenant within its share is not drained as fast as a large one beyond it. */
 static void the_large_give_before_the_small(void **state)
 {
@@ -395,7 +447,7 @@ static void a_failing_store_is_not_hammered(void **state)
     print_message("one second of failing writes: %u batches, %llu us of processor\n", tried,
                   (unsigned long long)((cpu_ns() - cpu) / 1000));
     assert_true(tried < 2000);
-    assert_true(cpu_ns() - cpu < 500000000u);
+    assert_true(cpu_ns() - cpu < 500 * MS_IN_NS * TEST_SLOWDOWN);
     atomic_store(&store->fail_batches[ZCACHE_IO_WRITE], 0);
     WAIT_UNTIL(charge_of(root) <= 16 * MIB * 90 / 100, 20000);
     assert_int_equal(zcache_flush(root, 10000), -EIO); /* told once */
@@ -432,7 +484,9 @@ static void shrink_frees_what_was_asked(void **state)
         assert_int_equal(result.freed_bytes, before - after);
         assert_int_equal(result.remaining_bytes, 0);
         assert_true(result.evicted_pages >= wanted / (PAGE + 512));
-        assert_true(result.written_pages >= result.evicted_pages);
+        if (wanted == PAGE) { /* later calls profit from what this one had written beyond it */
+            assert_true(result.written_pages >= result.evicted_pages);
+        }
         assert_int_equal(result.demoted_pages, 0);
         assert_int_equal(
             result.pinned_pages + result.dirty_pages + result.wal_pages + result.failed_pages, 0);
@@ -608,6 +662,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(equal_tenants_give_equally),
         cmocka_unit_test(a_reserve_is_kept),
         cmocka_unit_test(weights_divide_the_capacity),
+        cmocka_unit_test(weights_count_among_siblings),
+        cmocka_unit_test(a_reserve_covers_the_subtree),
         cmocka_unit_test(the_large_give_before_the_small),
         cmocka_unit_test(without_candidates_it_sleeps),
         cmocka_unit_test(an_idle_cache_does_nothing),

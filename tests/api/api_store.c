@@ -436,6 +436,29 @@ static void a_failed_flush_is_told_once(void **state)
     mem_store_free(store);
 }
 
+static void a_failed_barrier_keeps_the_cache_open(void **state)
+{
+    struct mem_store *store = mem_store_new(MEM_STORE_THREAD);
+    struct zcache *cache = open_stored(64 * MIB, store, PLAIN);
+    struct zcache_tenant *root = zcache_root(cache);
+    struct zcache_tenant *child = open_tenant(root, "child", ZCACHE_UNLIMITED);
+
+    (void)state;
+    put_n(root, 1, 10, 1);
+    put_n(child, 1, 10, 1);
+    atomic_store(&store->fail_batches[ZCACHE_IO_BARRIER], 1);
+    assert_int_equal(zcache_tenant_close(child, ZCACHE_CLOSE_FLUSH), -EIO);
+    assert_int_equal(put_page(child, key_of(1, 3), 2, FILL_TEXT, 0), 0);
+    atomic_store(&store->fail_batches[ZCACHE_IO_BARRIER], 1 << 20);
+    assert_int_equal(zcache_close(cache, ZCACHE_FLUSH), -EIO);
+    assert_int_equal(get_page(child, key_of(1, 3), 0), 2);
+    assert_int_equal(put_page(root, key_of(1, 3), 2, FILL_TEXT, 0), 0);
+    atomic_store(&store->fail_batches[ZCACHE_IO_BARRIER], 0);
+    close_cache(cache);
+    assert_int_equal(mem_store_durable(store, 0, key_of(1, 3)), 2);
+    mem_store_free(store);
+}
+
 static void flush_and_close_give_up_in_time(void **state)
 {
     struct mem_store *store = mem_store_new(MEM_STORE_THREAD);
@@ -507,6 +530,12 @@ static void pages_past_the_horizon_are_not_written(void **state)
     assert_int_equal(zcache_flush(root, 5000), -EAGAIN);
     assert_int_equal(mem_store_version(store, 0, key_of(1, 20)), 2);
     assert_int_equal(mem_store_version(store, 0, key_of(1, 21)), 1);
+
+    /* An untagged version is not bound to it. */
+    assert_int_equal(put_tagged(root, key_of(2, 1), 1, 150), 0);
+    assert_int_equal(put_page(root, key_of(2, 1), 2, FILL_RANDOM, 0), 0);
+    assert_int_equal(zcache_flush(root, 5000), -EAGAIN);
+    assert_int_equal(mem_store_version(store, 0, key_of(2, 1)), 2);
 
     /* A child's is its own. */
     assert_int_equal(put_tagged(child, key_of(1, 1), 1, 5), 0);
@@ -905,6 +934,54 @@ static void a_batch_completes_once(void **state)
     }
 }
 
+/* A store that answers each write only when the next one comes, from inside that callback. */
+static struct {
+    pthread_mutex_t lock;
+    struct zcache *cache;
+    uint64_t waiting; /* token, 0 if none */
+    bool lazy;
+    unsigned completed;
+} lazy = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static int write_lazily(void *ctx, struct zcache_io *io)
+{
+    (void)ctx;
+    pthread_mutex_lock(&lazy.lock);
+    const uint64_t before = lazy.waiting;
+    const bool wait = lazy.lazy;
+    lazy.waiting = wait ? io->token : 0;
+    lazy.completed += before != 0;
+    pthread_mutex_unlock(&lazy.lock);
+    if (before != 0) {
+        REQUIRE_EQUAL(zcache_done(lazy.cache, before, 0), 0);
+    }
+    return wait ? ZCACHE_PENDING : 0;
+}
+
+static void a_batch_may_be_completed_inside_another(void **state)
+{
+    struct zcache_store callbacks = ZCACHE_STORE_INIT;
+
+    (void)state;
+    callbacks.write = write_lazily;
+    lazy.cache = open_cache(64 * MIB, &callbacks, PLAIN);
+    lazy.lazy = true;
+    struct zcache_tenant *root = zcache_root(lazy.cache);
+    for (uint64_t i = 0; i < 20; i++) {
+        /* Far apart, so that each is a batch of its own. */
+        assert_int_equal(put_page(root, key_of(i, 1000 * i), 1, FILL_RANDOM, 0), 0);
+        (void)!zcache_shrink(root, PAGE, 0, NULL);
+    }
+    assert_true(lazy.completed >= 10);
+    lazy.lazy = false;
+    assert_int_equal(put_page(root, key_of(99, 0), 1, FILL_RANDOM, 0), 0);
+    assert_int_equal(zcache_flush(root, 10000), 0);
+    assert_int_equal(stats_of(root).gauge.writing_pages, 0);
+    assert_int_equal(stats_of(root).gauge.dirty_pages, 0);
+    assert_int_equal(stats_of(root).cache.bad_completions, 0);
+    close_cache(lazy.cache);
+}
+
 /* ---- callbacks that call back --------------------------------------------------------------------- */
 
 struct reentry {
@@ -1214,6 +1291,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(flush_covers_earlier_writes),
         cmocka_unit_test(a_failed_write_keeps_the_page),
         cmocka_unit_test(a_failed_flush_is_told_once),
+        cmocka_unit_test(a_failed_barrier_keeps_the_cache_open),
         cmocka_unit_test(flush_and_close_give_up_in_time),
         cmocka_unit_test(pages_past_the_horizon_are_not_written),
         cmocka_unit_test(a_miss_is_loaded),
@@ -1225,6 +1303,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(whatever_comes_during_a_load_wins),
         cmocka_unit_test(a_lying_store_is_not_believed),
         cmocka_unit_test(a_batch_completes_once),
+        cmocka_unit_test(a_batch_may_be_completed_inside_another),
         cmocka_unit_test(write_callbacks_may_call_back),
         cmocka_unit_test(read_callbacks_may_call_back),
         cmocka_unit_test(callbacks_do_not_nest_writes),

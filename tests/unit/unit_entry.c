@@ -5,7 +5,6 @@
  */
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "api/support.h"
@@ -321,20 +320,24 @@ static void every_length_fits_into_meta(void **state)
     }
 }
 
-static const uint32_t lengths[] = {1, 2, 63, 64, 65, 4095, 4096, 4097, 65536, 1048575, 1048576};
+static const uint32_t lengths[] = {1,    2,    63,   64,   65,    2047,    2048,
+                                   2049, 4095, 4096, 4097, 65536, 1048575, 1048576};
 #define N_LENGTHS (sizeof(lengths) / sizeof(lengths[0]))
 
-static void check_layout(uint32_t raw, uint32_t stored, uint8_t codec)
+static void check_layout(struct zc_pool *pool, uint32_t raw, uint32_t stored, uint8_t codec)
 {
-    const size_t head = codec == 0 ? sizeof(struct zc_frame) : sizeof(struct zc_payload);
-    struct zc_payload *p = malloc(head + stored);
+    const size_t head = zc_payload_head(stored, codec);
+    struct zc_payload *p = zc_pool_alloc(pool, head + stored);
     struct zc_sizes sizes;
 
     assert_non_null(p);
     p->meta = zc_payload_meta(raw, stored, codec);
-    assert_int_equal(zc_payload_head(codec), head);
+    assert_true(head >= (codec == 0 ? sizeof(struct zc_frame) : sizeof(struct zc_payload)));
     assert_int_equal(zc_payload_size(p), head + stored);
     assert_ptr_equal(zc_payload_data(p), (char *)p + head);
+    if (codec == 0 && stored >= ZC_FRAME_ALIGNED) {
+        assert_int_equal((uintptr_t)zc_payload_data(p) % ZC_CACHE_LINE, 0);
+    }
     memset(zc_payload_data(p), 1, stored);
     assert_false(zc_word_is_same(zc_word_of(p)));
     assert_ptr_equal(zc_word_payload(zc_word_of(p)), p);
@@ -345,17 +348,36 @@ static void check_layout(uint32_t raw, uint32_t stored, uint8_t codec)
     assert_int_equal(sizes.allocated, zc_pool_round(head + stored));
     assert_true(sizes.allocated >= sizes.stored);
     assert_true(sizes.raw_form == (codec == 0));
-    free(p);
+    zc_pool_free(p, head + stored);
 }
 
+/* In memory of the pool, whose alignment that of large frames relies on. */
 static void sizes_are_those_of_the_memory(void **state)
 {
+    struct zc_pool *pool;
+
     (void)state;
+    assert_int_equal(zc_pool_create(0, -1, &pool), 0);
     for (size_t i = 0; i < N_LENGTHS; i++) {
-        check_layout(lengths[i], lengths[i], 0);
-        check_layout(lengths[i], lengths[N_LENGTHS - 1 - i], 1);
-        check_layout(lengths[i], lengths[i], 255);
+        check_layout(pool, lengths[i], lengths[i], 0);
+        check_layout(pool, lengths[i], lengths[N_LENGTHS - 1 - i], 1);
+        check_layout(pool, lengths[i], lengths[i], 255);
     }
+    for (uint32_t len = 1; len <= 65536; len += 61) {
+        check_layout(pool, len, len, 0);
+    }
+    zc_pool_destroy(&pool);
+}
+
+static void a_head_is_as_small_as_it_can_be(void **state)
+{
+    (void)state;
+    assert_int_equal(zc_payload_head(1, 1), sizeof(struct zc_payload));
+    assert_int_equal(zc_payload_head((uint32_t)MIB, 255), sizeof(struct zc_payload));
+    assert_int_equal(zc_payload_head(1, 0), sizeof(struct zc_frame));
+    assert_int_equal(zc_payload_head(ZC_FRAME_ALIGNED - 1, 0), sizeof(struct zc_frame));
+    assert_int_equal(zc_payload_head(ZC_FRAME_ALIGNED, 0), ZC_CACHE_LINE);
+    assert_int_equal(zc_payload_head((uint32_t)MIB, 0), ZC_CACHE_LINE);
 }
 
 static void nothing_and_same_filled_take_no_memory(void **state)
@@ -474,6 +496,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(only_the_last_reference_is_the_last),
         cmocka_unit_test(one_thread_lets_go_last),
         cmocka_unit_test(every_length_fits_into_meta),
+        cmocka_unit_test(a_head_is_as_small_as_it_can_be),
         cmocka_unit_test(sizes_are_those_of_the_memory),
         cmocka_unit_test(nothing_and_same_filled_take_no_memory),
         cmocka_unit_test(pinned_is_a_raw_frame_with_a_pin),

@@ -340,12 +340,12 @@ static void beyond_its_bound_only_chains_get_longer(void **state)
 
 static void refused_memory_only_makes_chains_longer(void **state)
 {
-    const uint64_t n = 12000;
+    const uint64_t n = 20000;
     uint64_t n_buckets;
     struct fixture f;
 
     (void)state;
-    setup(&f, 4 * n);
+    setup(&f, 2 * n);
     f.mem_left = 0;
     insert_range(&f, 0, n);
     n_buckets = buckets_of(&f, n);
@@ -353,7 +353,7 @@ static void refused_memory_only_makes_chains_longer(void **state)
     expect_range(&f, n);
     f.mem_left = 1 << 30;
     insert_range(&f, n, 2 * n);
-    assert_true(buckets_of(&f, n) >= n_buckets + n);
+    assert_true(buckets_of(&f, 2 * n) > 2 * n_buckets);
     expect_range(&f, 2 * n);
     teardown(&f);
 }
@@ -489,7 +489,7 @@ static void a_walk_goes_on_after_growth(void **state)
 
 #define WRITERS    2
 #define READERS    2
-#define ROUNDS     12
+#define ROUNDS     5
 #define KEYS_EACH  8000u /* of a writer, for good */
 #define CHURN_EACH 8u    /* of a writer, that come and go */
 

@@ -31,16 +31,18 @@ static void setup(struct fixture *f)
 
 static void teardown(struct fixture *f)
 {
-    drop_cache(f->cache);
+    /* Not drop_cache(): its identities count puts, and these pages came without. */
+    verify_cache(f->cache);
+    assert_int_equal(zcache_close(f->cache, ZCACHE_DISCARD), 0);
 }
 
-static void lock_page(struct fixture *f) ZC_NO_ANALYSIS
+static void lock_page(struct fixture *f) ZC_ACQUIRES(f->w.shard->lock)
 {
     zc_epoch_stock(f->th->epoch, 8);
     zc_lock_acquire(&f->w.shard->lock);
 }
 
-static void unlock_page(struct fixture *f) ZC_NO_ANALYSIS
+static void unlock_page(struct fixture *f) ZC_RELEASES(f->w.shard->lock)
 {
     zc_lock_release(&f->w.shard->lock);
 }
@@ -224,10 +226,15 @@ static void dirty_pages_are_counted_by_flush(void **state)
     atomic_store(&f.t->parity, 0);
     lock_page(&f);
     zc_page_dirty_locked(&f.w, e);
+    unlock_page(&f);
+    assert_int_equal(dirty_of(f.t, 0), 1);
+    assert_int_equal(dirty_of(f.t, 1), 0);
+    assert_false(zc_entry_has(e, ZC_F_PARITY));
+    lock_page(&f);
     zc_page_clean_locked(&f.w, e);
     zc_page_clean_locked(&f.w, e);
     unlock_page(&f);
-    assert_int_equal(dirty_of(f.t, 0) + dirty_of(f.t, 1), 0);
+    assert_int_equal(dirty_of(f.t, 0) | dirty_of(f.t, 1), 0);
     assert_false(zc_entry_has(e, ZC_F_PARITY | ZC_F_DIRTY));
     assert_int_equal(e->tag, 0);
     atomic_store(&f.t->parity, 1);
@@ -235,7 +242,7 @@ static void dirty_pages_are_counted_by_flush(void **state)
     zc_page_dirty_locked(&f.w, e);
     zc_page_unlink_locked(&f.w, e);
     unlock_page(&f);
-    assert_int_equal(dirty_of(f.t, 0) + dirty_of(f.t, 1), 0);
+    assert_int_equal(dirty_of(f.t, 0) | dirty_of(f.t, 1), 0);
     teardown(&f);
 }
 

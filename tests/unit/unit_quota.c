@@ -486,6 +486,55 @@ static void putting_threads_never_touch_the_slack(void **state)
     run_crowd(ZC_QUOTA_PUT);
 }
 
+/* ---------------------------------------------------------------------------------------------- */
+/* An account with room for one lets in one at a time: the narrowest place for a race. */
+
+#define ENTRIES 100000u
+
+struct room {
+    struct zc_account account;
+    _Atomic int n_inside;
+    _Atomic long n_entered;
+    _Atomic long n_crowded;
+};
+
+static void *enter_main(void *arg)
+{
+    struct room *room = arg;
+
+    for (unsigned i = 0; i < ENTRIES / TEST_SLOWDOWN; i++) {
+        if (zc_quota_reserve(&room->account, 50, ZC_QUOTA_PUT) != NULL) {
+            continue;
+        }
+        if (atomic_fetch_add(&room->n_inside, 1) != 0) {
+            atomic_fetch_add(&room->n_crowded, 1);
+        }
+        atomic_fetch_add(&room->n_entered, 1);
+        atomic_fetch_sub(&room->n_inside, 1);
+        zc_quota_refund(&room->account, 50);
+    }
+    return NULL;
+}
+
+static void one_that_fits_keeps_the_others_out(void **state)
+{
+    pthread_t threads[WORKERS];
+    struct room room = {.n_inside = 0};
+
+    (void)state;
+    zc_quota_init(&room.account, NULL, 50);
+    for (int i = 0; i < WORKERS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, enter_main, &room), 0);
+    }
+    for (int i = 0; i < WORKERS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    assert_int_equal(room.n_crowded, 0);
+    assert_true(room.n_entered > 0);
+    assert_int_equal(zc_quota_charge(&room.account), 0);
+    assert_int_equal(atomic_load(&room.account.peak), 50);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -501,6 +550,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_tree_does_what_a_model_does),
         cmocka_unit_test(threads_never_pass_a_limit),
         cmocka_unit_test(putting_threads_never_touch_the_slack),
+        cmocka_unit_test(one_that_fits_keeps_the_others_out),
     };
 
     seed = test_begin(argc, argv, 7);

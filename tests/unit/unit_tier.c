@@ -304,6 +304,7 @@ static void without_room_or_memory_a_page_stays(void **state)
     uint64_t freed;
     assert_int_equal(demote(&f, ZCACHE_TIER_FAST, &freed), ZC_TIER_MOVED); /* scratch is there */
     put(&f, FILL_TEXT, 0);
+    drain(f.cache);
     const uint64_t taken = use_up(f.t->account);
     demote_in_vain(&f, ZCACHE_TIER_FAST, ZC_TIER_NO_ROOM);
     give_back(f.t->account, taken);
