@@ -52,8 +52,7 @@ static void expect_equal(const struct zc_list *head, const struct row *row)
     const struct zc_list *back = head;
     unsigned i = 0;
 
-    ZC_LIST_FOR_EACH(it, head)
-    {
+    ZC_LIST_FOR_EACH (it, head) {
         assert_true(i < row->n);
         assert_ptr_equal(ZC_CONTAINER_OF(it, struct item, link), row->at[i]);
         assert_ptr_equal(it->prev, back);
