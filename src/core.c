@@ -278,6 +278,7 @@ void zc_bell_ring(struct zcache *cache, enum zc_bell_reason reason)
     }
     zc_lock_acquire(&bell->lock);
     atomic_fetch_or(&bell->rung, reason);
+    atomic_store(&bell->sleeping, 0); /* woken, from the moment it is rung */
     zc_cond_broadcast(&bell->cond);
     zc_lock_release(&bell->lock);
 }
