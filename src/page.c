@@ -251,6 +251,8 @@ static void leave_locked(const struct zc_where *w, struct zc_entry *e)
         zc_lru_remove(&w->tenant->lru[zc_entry_node(e)], e, zc_word_sizes(word));
     }
     zc_entry_become(e, ZC_DEAD);
+    atomic_store_explicit(&e->payload, 0,
+                          memory_order_relaxed); /* whoever holds it finds nothing */
     zc_page_wake_locked(w, e);
     zc_core_unref_entry(w->cache, w->thread, e, w->tenant->account);
 }

@@ -43,14 +43,14 @@ static enum zc_tier_outcome note_form(const struct zc_where *w,
     out->word = atomic_load_explicit(&e->payload, memory_order_relaxed);
     out->version = e->version;
     out->flags = atomic_load_explicit(&e->flags, memory_order_relaxed);
-    out->sizes = zc_word_sizes(out->word);
-    out->stored_len = out->word == 0 || zc_word_is_same(out->word)
-                          ? 0
-                          : zc_payload_stored_len(zc_word_payload(out->word));
     if (zc_entry_state(e) != ZC_LIVE || zc_entry_has(e, ZC_F_CORRUPT)) {
         outcome = ZC_TIER_BUSY;
     } else if (zc_word_pinned(out->word)) {
         outcome = ZC_TIER_PINNED;
+    } else {
+        out->sizes = zc_word_sizes(out->word);
+        out->stored_len =
+            zc_word_is_same(out->word) ? 0 : zc_payload_stored_len(zc_word_payload(out->word));
     }
     zc_lock_release(&w->shard->lock);
     return outcome;
