@@ -234,22 +234,6 @@ static void drop_unused(struct put *p)
     refund(p, p->reserved);
 }
 
-/* Whether the tenant or the cache is so full that compressing ahead of need is worth while. */
-static bool past_start(const struct zcache_tenant *t)
-{
-    const struct zcache *cache = t->cache;
-
-    for (const struct zc_account *a = t->account; a != NULL; a = a->parent) {
-        uint64_t limit = zc_quota_limit(a);
-
-        if (limit != ZCACHE_UNLIMITED &&
-            zc_quota_charge(a) > limit / 100 * cache->opt.start_percent) {
-            return cache->opt.start_percent < 100;
-        }
-    }
-    return false;
-}
-
 static void look_ahead(struct zcache_tenant *t, struct zc_thread *th)
 {
     struct zcache *cache = t->cache;
@@ -261,7 +245,7 @@ static void look_ahead(struct zcache_tenant *t, struct zc_thread *th)
     if (pressed) {
         zc_bell_ring(cache, ZC_BELL_PRESSURE);
     }
-    if (++th->puts % LOOK_EVERY != 0 || !past_start(t)) {
+    if (++th->puts % LOOK_EVERY != 0 || !zc_tenant_past_start(t)) {
         return;
     }
     surplus = zc_reclaim_surplus(t);

@@ -32,6 +32,7 @@
 #define BATCH_MIN   4u
 #define AHEAD_BYTES (UINT64_C(128) << 10) /* a synchronous shrink frees this much more than asked */
 #define RETRY_MS    5u
+#define PATIENCE_NS UINT64_C(250000000) /* many times what a preempted thread holds pages for */
 
 struct zc_reclaim zc_reclaim_begin(struct zcache *cache,
                                    struct zc_thread *th,
@@ -438,34 +439,43 @@ static struct shrink_pass shrink_pass(struct zcache_tenant *top,
     p.freed += zc_reclaim_end(&r, deadline_ns);
     p.waiting = r.got.busy_pages + r.got.failed_pages;
     if (p.freed > 0) {
+        atomic_fetch_add(&top->relieved, 1);
         zc_epoch_drain(th->epoch); /* only now is it off the account */
     }
     return p;
-}
-
-static bool backing_off(struct zcache_tenant *top)
-{
-    uint32_t cursor = UINT32_MAX;
-    struct zcache_tenant *t;
-    bool found = false;
-
-    while (!found && (t = zc_tenant_next(top, &cursor)) != NULL) {
-        found = atomic_load(&t->retry_ns) > zc_plat_now_ns() && zc_tenant_dirty(t) > 0;
-        zc_tenant_leave(t);
-    }
-    return found;
 }
 
 /*
  * Shrinks the subtree of a limit once, in both passes if need be.
  * 0: something was freed, or will be: try again.  -EDQUOT: nothing can be.
  */
+/* How long one reservation has been waiting for others, who may be in the same position. */
+struct patience {
+    uint64_t since_ns; /* 0: it has not begun to */
+    uint64_t relieved; /* top's count then */
+};
+
+/* Whether nobody has freed anything for so long that nobody will. */
+static bool out_of_patience(struct zcache_tenant *top, struct patience *p)
+{
+    uint64_t relieved = atomic_load(&top->relieved);
+    uint64_t now = zc_plat_now_ns();
+
+    if (p->since_ns == 0 || p->relieved != relieved || zc_io_bytes(top->cache) > 0 ||
+        zc_tenant_backs_off(top)) {
+        *p = (struct patience){.since_ns = now, .relieved = relieved};
+        return false;
+    }
+    return now - p->since_ns > PATIENCE_NS;
+}
+
 static int shrink_once(struct zcache_tenant *top,
                        struct zcache_tenant *first,
                        struct zc_thread *th,
                        uint64_t bytes,
                        unsigned flags,
-                       uint64_t deadline_ns)
+                       uint64_t deadline_ns,
+                       struct patience *patience)
 {
     uint64_t limit = zc_quota_limit(top->account);
     uint64_t want = zc_add_sat(bytes, ZC_MIN(limit / 64, AHEAD_BYTES));
@@ -487,10 +497,13 @@ static int shrink_once(struct zcache_tenant *top,
     if (!may_wait) {
         return -EDQUOT;
     }
-    if (p.elsewhere == 0 && p.unexplained == 0 && p.waiting == 0 && !backing_off(top)) {
+    if (p.elsewhere == 0 && p.unexplained == 0 && p.waiting == 0 && !zc_tenant_backs_off(top)) {
         return -EDQUOT;
     }
     /* It is with another thread, in flight, or about to be tried again. */
+    if (out_of_patience(top, patience)) {
+        return -EDQUOT;
+    }
     seq = zc_progress_begin(top->cache);
     (void)zc_progress_wait(top->cache, &seq, ZC_MIN(deadline_ns, zc_plat_deadline_ns(RETRY_MS)));
     zc_progress_end(top->cache);
@@ -530,13 +543,14 @@ static int wait_capacity(struct zcache_tenant *t,
         (void)zc_reclaim_end(&r, deadline_ns);
         zc_epoch_drain(th->epoch);
     }
+    /* Only the capacity is waited for: a limit below it is the caller's to shrink under. */
     atomic_fetch_add(&bell->urgent, 1);
     seq = zc_progress_begin(cache);
-    while (!zc_quota_fits(t->account, bytes, ZC_QUOTA_PUT) && rc == 0) {
+    while (!zc_quota_fits(&cache->account, bytes, ZC_QUOTA_PUT) && rc == 0) {
         zc_bell_ring(cache, ZC_BELL_URGENT);
         if (!zc_progress_wait(cache, &seq, deadline_ns) ||
             atomic_load(&bell->fruitless) > fruitless + 1) {
-            rc = zc_quota_fits(t->account, bytes, ZC_QUOTA_PUT) ? 0 : -ENOSPC;
+            rc = zc_quota_fits(&cache->account, bytes, ZC_QUOTA_PUT) ? 0 : -ENOSPC;
         }
     }
     zc_progress_end(cache);
@@ -559,7 +573,8 @@ static int make_room(struct zcache_tenant *t,
                      struct zc_account *level,
                      uint64_t bytes,
                      unsigned flags,
-                     uint64_t deadline_ns)
+                     uint64_t deadline_ns,
+                     struct patience *patience)
 {
     struct zcache *cache = t->cache;
     int refusal = level == &cache->account ? -ENOSPC : -EDQUOT;
@@ -574,7 +589,8 @@ static int make_room(struct zcache_tenant *t,
         return wait_capacity(t, th, bytes, flags, deadline_ns);
     }
     zc_stat_add(zc_tenant_of_account(cache, level)->stat, ZC_C_quota_hits, 1);
-    return shrink_once(zc_tenant_of_account(cache, level), t, th, bytes, flags, deadline_ns);
+    return shrink_once(zc_tenant_of_account(cache, level), t, th, bytes, flags, deadline_ns,
+                       patience);
 }
 
 int zc_reclaim_reserve(struct zcache_tenant *t,
@@ -584,6 +600,7 @@ int zc_reclaim_reserve(struct zcache_tenant *t,
                        uint64_t deadline_ns)
 {
     struct zc_account *level = zc_quota_reserve(t->account, bytes, ZC_QUOTA_PUT);
+    struct patience patience = {0, 0};
     uint64_t start;
     int rc = 0;
 
@@ -592,7 +609,7 @@ int zc_reclaim_reserve(struct zcache_tenant *t,
     }
     start = zc_plat_now_ns();
     while (level != NULL && rc == 0) {
-        rc = make_room(t, th, level, bytes, flags, deadline_ns);
+        rc = make_room(t, th, level, bytes, flags, deadline_ns, &patience);
         level = zc_quota_reserve(t->account, bytes, ZC_QUOTA_PUT);
     }
     {

@@ -236,19 +236,6 @@ static bool pass(struct zc_shrinker *s, struct zc_thread *th, struct division *d
     return freed;
 }
 
-static bool anyone_backs_off(struct zcache *cache)
-{
-    uint32_t cursor = UINT32_MAX;
-    struct zcache_tenant *t;
-    bool found = false;
-
-    while (!found && (t = zc_tenant_next(cache->root, &cursor)) != NULL) {
-        found = atomic_load(&t->retry_ns) > zc_plat_now_ns() && zc_tenant_dirty(t) > 0;
-        zc_tenant_leave(t);
-    }
-    return found;
-}
-
 static void be_quiet(struct zc_shrinker *s)
 {
     struct zc_bell *bell = &s->cache->bell;
@@ -256,7 +243,7 @@ static void be_quiet(struct zc_shrinker *s)
     s->quiet_ms = ZC_MIN(ZC_MAX(s->quiet_ms * 2, QUIET_MIN_MS), QUIET_MAX_MS);
     s->retry_ns = zc_plat_deadline_ns(s->quiet_ms);
     atomic_store(&bell->quiet_ns, s->retry_ns);
-    if (atomic_load(&bell->urgent) > 0 && !anyone_backs_off(s->cache)) {
+    if (atomic_load(&bell->urgent) > 0 && !zc_tenant_backs_off(s->cache->root)) {
         atomic_fetch_add(&bell->fruitless, 1);
     }
     zc_progress_signal(s->cache);
@@ -317,19 +304,6 @@ static void drain_limits(struct zc_shrinker *s, struct zc_thread *th)
 
 /* ---- ahead of need ------------------------------------------------------------------------- */
 
-static bool past_start(struct zcache_tenant *t)
-{
-    for (; t != NULL; t = t->parent) {
-        uint64_t limit = zc_quota_limit(t->account);
-
-        if (limit != ZCACHE_UNLIMITED &&
-            zc_quota_charge(t->account) > zc_mul_div(limit, t->cache->opt.start_percent, 100)) {
-            return t->cache->opt.start_percent < 100;
-        }
-    }
-    return false;
-}
-
 /* One bounded helping per tenant.  Whether anything was compressed. */
 static bool compress_once(struct zc_shrinker *s, struct zc_thread *th)
 {
@@ -338,7 +312,7 @@ static bool compress_once(struct zc_shrinker *s, struct zc_thread *th)
     bool any = false;
 
     while (!stopping(s->cache) && (t = zc_tenant_next(s->cache->root, &cursor)) != NULL) {
-        if (past_start(t) && zc_reclaim_surplus(t) > AHEAD_MIN) {
+        if (zc_tenant_past_start(t) && zc_reclaim_surplus(t) > AHEAD_MIN) {
             struct zc_reclaim r = zc_reclaim_begin(s->cache, th, NULL, ZC_RECLAIM_DEMOTE_ONLY, 0);
 
             any = zc_reclaim_tenant(&r, t, VISIT_MAX / 4) > 0 || any;

@@ -524,6 +524,33 @@ struct zc_hist *zc_tenant_hist(struct zcache_tenant *t, enum zcache_latency_kind
     return &fresh[kind];
 }
 
+bool zc_tenant_past_start(const struct zcache_tenant *t)
+{
+    uint32_t percent = t->cache->opt.start_percent;
+
+    for (const struct zc_account *a = t->account; a != NULL && percent < 100; a = a->parent) {
+        uint64_t limit = zc_quota_limit(a);
+
+        if (limit != ZCACHE_UNLIMITED && zc_quota_charge(a) > zc_mul_div(limit, percent, 100)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool zc_tenant_backs_off(struct zcache_tenant *top)
+{
+    uint32_t cursor = UINT32_MAX;
+    struct zcache_tenant *t;
+    bool found = false;
+
+    while (!found && (t = zc_tenant_next(top, &cursor)) != NULL) {
+        found = atomic_load(&t->retry_ns) > zc_plat_now_ns() && zc_tenant_dirty(t) > 0;
+        zc_tenant_leave(t);
+    }
+    return found;
+}
+
 uint64_t zc_tenant_spare(const struct zcache_tenant *t)
 {
     uint64_t spare = UINT64_MAX;

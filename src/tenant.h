@@ -73,6 +73,7 @@ struct zcache_tenant {
     _Atomic int error;              /* of writes since the last flush; reported once */
     _Atomic uint32_t failures;      /* writes failed in a row */
     _Atomic uint64_t retry_ns;      /* no write-back before */
+    _Atomic uint64_t relieved;      /* synchronous shrinks of the subtree that freed something */
     _Atomic uint32_t cursor;        /* slot after which a sweep of the subtree goes on */
     _Atomic uint64_t raw_surplus;   /* asked of the shrinker: raw pages to demote ahead of need */
     _Atomic(struct zc_hist *) hist; /* ZCACHE_LATENCIES, made at the first sample */
@@ -162,6 +163,12 @@ static inline uint64_t zc_tenant_dirty(const struct zcache_tenant *t)
 
 /** zc_tenant_hist() - the histogram of a kind, made if need be; NULL without memory. */
 struct zc_hist *zc_tenant_hist(struct zcache_tenant *t, enum zcache_latency_kind kind);
+
+/** zc_tenant_past_start() - whether it, or what it lies in, is so full that compressing ahead pays. */
+bool zc_tenant_past_start(const struct zcache_tenant *t);
+
+/** zc_tenant_backs_off() - whether dirty pages in the subtree wait for a store to be tried again. */
+bool zc_tenant_backs_off(struct zcache_tenant *top);
 
 /** zc_tenant_spare() - charge that can go before the reserve of @t or of an ancestor is touched. */
 uint64_t zc_tenant_spare(const struct zcache_tenant *t);

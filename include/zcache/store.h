@@ -164,7 +164,8 @@ struct zcache_store {
  * The batch must not be touched afterwards.  A token that is unknown, or that was completed before,
  * is counted and reported through the log and changes nothing.
  *
- * Return: 0; -EINVAL @cache NULL or @status positive; -ENOENT the token names nothing in flight.
+ * Return: 0; -EINVAL @cache NULL or @status positive; -ENOENT the token names nothing in flight;
+ * -ENOMEM this thread's first call, and no memory to register it: call again; -ESHUTDOWN.
  * Threads: any thread, also inside a callback.
  * May block: no.   Calls back: the log.   Since: 0.1
  */

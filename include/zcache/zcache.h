@@ -106,10 +106,10 @@ enum zcache_close_flags {
  *
  * Options out of range are named, with the reason, through the log callback.
  *
- * Return: 0; -EINVAL, -E2BIG bad @opts; -ENOTSUP a codec that is not known; -ENOMEM; -EAGAIN no
- * thread.
- * Threads: any.   May block: no.   Calls back: the log.   Release with: zcache_close().   Since:
- * 0.1
+ * Return: 0; -EINVAL, -E2BIG bad @opts; -ENOTSUP a codec that is not known, or a system whose pages
+ * are not of 4 KiB; -ENOMEM; -EAGAIN no thread.
+ * Threads: any.   May block: no.   Calls back: the log.
+ * Release with: zcache_close().   Since: 0.1
  */
 ZCACHE_API int zcache_open(const struct zcache_options *opts, struct zcache **out)
     ZCACHE_MUST_CHECK;

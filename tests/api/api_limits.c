@@ -347,6 +347,63 @@ static void writeback_off_refuses(void **state)
     mem_store_free(store);
 }
 
+struct refused {
+    struct zcache_tenant *tenant;
+    uint64_t object;
+    uint64_t longest_ns;
+};
+
+/* Puts and loads where nothing can be freed: each is answered, and soon. */
+static void *be_refused(void *arg)
+{
+    struct refused *me = arg;
+
+    for (uint64_t i = 0; i < 100; i++) {
+        const uint64_t start = now_ns();
+        REQUIRE_EQUAL(put_page(me->tenant, key_of(me->object, i), 1, FILL_RANDOM, 0), -EDQUOT);
+        REQUIRE_EQUAL(get_page(me->tenant, key_of(99, i), 0), 7);
+        const uint64_t took = now_ns() - start;
+        me->longest_ns = took > me->longest_ns ? took : me->longest_ns;
+    }
+    return NULL;
+}
+
+/*
+ * Several threads meet a limit below which nothing can be freed. What one of them has in hand while it
+ * looks must not keep the others, who look as well, waiting for it.
+ */
+static void refusals_of_many_threads_are_prompt(void **state)
+{
+    enum {
+        N = 6
+    };
+    struct mem_store *store = mem_store_new(MEM_STORE_SYNC);
+    struct zcache *cache = open_stored(64 * MIB, store, PLAIN ",max_stall_ms=60000");
+    struct zcache_tenant *tenant = open_tenant(zcache_root(cache), "tenant", 1 * MIB);
+    struct refused threads[N];
+    pthread_t ids[N];
+    uint64_t longest = 0;
+
+    (void)state;
+    assert_int_equal(set_writeback(tenant, 1 * MIB, ZCACHE_WRITEBACK_OFF), 0);
+    for (uint64_t i = 0; i < 100; i++) {
+        mem_store_put_page(store, zcache_tenant_id(tenant), key_of(99, i), 7, FILL_RANDOM);
+    }
+    put_until(tenant, 1, 0, -EDQUOT);
+    for (unsigned i = 0; i < N; i++) {
+        threads[i] = (struct refused){.tenant = tenant, .object = 10 + i};
+        assert_int_equal(pthread_create(&ids[i], NULL, be_refused, &threads[i]), 0);
+    }
+    for (unsigned i = 0; i < N; i++) {
+        pthread_join(ids[i], NULL);
+        longest = threads[i].longest_ns > longest ? threads[i].longest_ns : longest;
+    }
+    print_message("the longest took %llu ms\n", (unsigned long long)(longest / MS_IN_NS));
+    assert_true(longest < 2000 * MS_IN_NS * TEST_SLOWDOWN);
+    close_cache(cache);
+    mem_store_free(store);
+}
+
 static void any_ancestor_that_is_off_wins(void **state)
 {
     struct mem_store *store = mem_store_new(MEM_STORE_SYNC);
@@ -758,6 +815,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_cannot_drain_is_told),
         cmocka_unit_test(failing_writes_are_told),
         cmocka_unit_test(writeback_off_refuses),
+        cmocka_unit_test(refusals_of_many_threads_are_prompt),
         cmocka_unit_test(any_ancestor_that_is_off_wins),
         cmocka_unit_test(writeback_off_lets_clean_pages_go),
         cmocka_unit_test(policy_reject_refuses_at_once),
