@@ -64,8 +64,9 @@ static uint64_t demote_one(struct zc_reclaim *r, struct zc_entry *e, enum zcache
         r->got.pinned_pages++;
         break;
     case ZC_TIER_BUSY:
-    case ZC_TIER_NO_ROOM:
         r->got.busy_pages++;
+        break;
+    case ZC_TIER_NO_ROOM: /* waiting would not help */
         break;
     }
     zc_page_putback(r->cache, r->thread, e, !zc_lru_is_scan(e));
