@@ -155,13 +155,23 @@ unsigned zc_plat_cpu(void)
 /* ---------------------------------------------------------------------------------------------- */
 /* Clock. */
 
-uint64_t zc_plat_now_ns(void)
+static uint64_t clock_ns(clockid_t clock)
 {
     struct timespec now;
-    int rc = clock_gettime(CLOCK_MONOTONIC, &now);
+    int rc = clock_gettime(clock, &now);
 
     ZC_ASSERT(rc == 0);
     return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+uint64_t zc_plat_now_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t zc_plat_thread_cpu_ns(void)
+{
+    return clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 uint64_t zc_plat_deadline_ns(uint64_t ms)

@@ -53,6 +53,9 @@ size_t zc_plat_page_size(void);
 /** zc_plat_now_ns() - monotonic clock. */
 uint64_t zc_plat_now_ns(void);
 
+/** zc_plat_thread_cpu_ns() - CPU time that the calling thread has used. */
+uint64_t zc_plat_thread_cpu_ns(void);
+
 /** zc_plat_deadline_ns() - now + @ms, saturating. */
 uint64_t zc_plat_deadline_ns(uint64_t ms);
 

@@ -19,8 +19,11 @@
  *     freed n bytes
  *
  * A pass that frees nothing is followed by one that ignores shares, and that by a forced one (no
- * second chance).  If that frees nothing either, the shrinker is quiet for a while, 1 to 100 ms,
- * and puts do not wake it; only waiting threads do.
+ * second chance).  If that frees nothing either, the shrinker is quiet for a while, and puts do not
+ * wake it; only waiting threads do.  Then it looks again, also when others have freed so much
+ * meanwhile that the charge is below the background mark: once begun, it goes on to the low mark.
+ * The while is 1 to 100 ms, or nine times what the vain look took of the CPU, up to a second: a
+ * large cache of pages that cannot leave must not keep a CPU busy.
  *
  * Locks: none while visiting; the bell's and the pause's leaf locks.
  */
@@ -36,7 +39,9 @@
 #define VISIT_MAX    (UINT64_C(256) << 10)
 #define QUIET_MIN_MS 1u
 #define QUIET_MAX_MS 100u
-#define OWN_WEIGHT   UINT64_C(100) /* of an inner tenant's own pages, beside its children */
+#define QUIET_TIMES  9u                   /* the CPU time of a look that freed nothing */
+#define QUIET_MAX_NS UINT64_C(1000000000) /* so that what becomes free is found soon */
+#define OWN_WEIGHT   UINT64_C(100)        /* of an inner tenant's own pages, beside its children */
 #define AHEAD_MIN    (UINT64_C(16) << 10)
 
 struct zc_shrinker {
@@ -45,6 +50,7 @@ struct zc_shrinker {
     uint32_t cursor;   /* slot of the tenant visited last; thread only */
     uint32_t quiet_ms; /* thread only */
     uint64_t retry_ns; /* look again then, although nobody rang; thread only */
+    bool pressed;      /* passed the background mark, not yet down at the low one; thread only */
     struct zc_lock lock;
     struct zc_cond cond;
     unsigned pauses; /* under lock */
@@ -236,12 +242,13 @@ static bool pass(struct zc_shrinker *s, struct zc_thread *th, struct division *d
     return freed;
 }
 
-static void be_quiet(struct zc_shrinker *s)
+static void be_quiet(struct zc_shrinker *s, uint64_t cpu_ns)
 {
     struct zc_bell *bell = &s->cache->bell;
 
     s->quiet_ms = ZC_MIN(ZC_MAX(s->quiet_ms * 2, QUIET_MIN_MS), QUIET_MAX_MS);
-    s->retry_ns = zc_plat_deadline_ns(s->quiet_ms);
+    s->retry_ns = ZC_MAX(zc_plat_deadline_ns(s->quiet_ms),
+                         zc_plat_now_ns() + ZC_MIN(cpu_ns * QUIET_TIMES, QUIET_MAX_NS));
     atomic_store(&bell->quiet_ns, s->retry_ns);
     if (atomic_load(&bell->urgent) > 0 && !zc_tenant_backs_off(s->cache->root)) {
         atomic_fetch_add(&bell->fruitless, 1);
@@ -262,11 +269,12 @@ static void relieve(struct zc_shrinker *s, struct zc_thread *th)
     };
     struct zcache *cache = s->cache;
     struct division d = {.target = percent_of(cache, cache->opt.low_percent)};
+    uint64_t cpu_ns = zc_plat_thread_cpu_ns();
     unsigned i = 0;
 
     while (zc_quota_charge(&cache->account) > d.target && !stopping(cache)) {
         if (i == ZC_ARRAY_SIZE(manners)) {
-            be_quiet(s);
+            be_quiet(s, zc_plat_thread_cpu_ns() - cpu_ns);
             return;
         }
         d.ignore_share = manners[i].ignore_share;
@@ -278,6 +286,7 @@ static void relieve(struct zc_shrinker *s, struct zc_thread *th)
         }
     }
     s->retry_ns = 0;
+    s->pressed = false;
 }
 
 /* ---- limits that were lowered -------------------------------------------------------------- */
@@ -340,14 +349,16 @@ static void compress_ahead(struct zc_shrinker *s, struct zc_thread *th)
 static void round_of_work(struct zc_shrinker *s, struct zc_thread *th, uint32_t reasons)
 {
     struct zcache *cache = s->cache;
-    bool urgent = atomic_load(&cache->bell.urgent) > 0;
 
     s->retry_ns = 0;
     if ((reasons & ZC_BELL_DRAIN) != 0 || reasons == 0) {
         drain_limits(s, th);
     }
-    if (urgent ||
+    if (atomic_load(&cache->bell.urgent) > 0 ||
         zc_quota_charge(&cache->account) > percent_of(cache, cache->opt.background_percent)) {
+        s->pressed = true;
+    }
+    if (s->pressed) {
         relieve(s, th);
     }
     compress_ahead(s, th);

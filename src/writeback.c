@@ -26,6 +26,7 @@
 #include <stdlib.h>
 
 #include "mathx.h"
+#include "sync_point.h"
 
 #define BACKOFF_FIRST_NS UINT64_C(10000000)   /* 10 ms */
 #define BACKOFF_MAX_NS   UINT64_C(1000000000) /* 1 s */
@@ -140,6 +141,7 @@ static int claim(struct zc_batch *b, struct zc_thread *th, struct zcache_key key
     ip->tag = e->tag;
     word = atomic_load_explicit(&e->payload, memory_order_relaxed);
     zc_lock_release(&w.shard->lock);
+    ZC_SYNC_POINT("writeback.claimed", key);
     rc = fetch_bytes(&w, e, word, bp, ip);
     zc_epoch_exit(th->epoch);
     if (rc != 0) {

@@ -412,6 +412,37 @@ static void without_candidates_it_sleeps(void **state)
     close_cache(cache);
 }
 
+/*
+ * A round that found nothing more to free ends between the marks. What becomes free later, without a put
+ * that passes the background mark, is still taken down to the low one.
+ */
+static void once_begun_it_reaches_the_low_mark(void **state)
+{
+    struct zcache *cache = open_cache(16 * MIB, NULL, PLAIN ",full=reject");
+    struct zcache_tenant *root = zcache_root(cache);
+    uint64_t clean = 0;
+    uint64_t n = 0;
+
+    (void)state;
+    while (put_page(root, key_of(1, n), 1, FILL_RANDOM, ZCACHE_DIRTY) == 0) {
+        n++;
+    }
+    /* Just enough pages that can leave to get below the background mark, and not to the low one. */
+    while (charge_of(root) > 16 * MIB * 95 / 100) {
+        for (uint64_t end = clean + 16; clean < end; clean++) {
+            assert_int_equal(put_page(root, key_of(1, clean), 2, FILL_RANDOM, ZCACHE_CLEAN), 0);
+        }
+        WAIT_UNTIL(!is_cached(root, key_of(1, clean - 1)), 10000);
+    }
+    assert_true(charge_of(root) > 16 * MIB * 90 / 100);
+    WAIT_UNTIL(sleeps(root), 20000);
+    for (; clean < n; clean++) {
+        assert_int_equal(put_page(root, key_of(1, clean), 2, FILL_RANDOM, ZCACHE_CLEAN), 0);
+    }
+    WAIT_UNTIL(charge_of(root) <= 16 * MIB * 90 / 100, 10000);
+    close_cache(cache);
+}
+
 static void an_idle_cache_does_nothing(void **state)
 {
     struct zcache *cache = open_cache(64 * MIB, NULL, NULL);
@@ -666,6 +697,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_reserve_covers_the_subtree),
         cmocka_unit_test(the_large_give_before_the_small),
         cmocka_unit_test(without_candidates_it_sleeps),
+        cmocka_unit_test(once_begun_it_reaches_the_low_mark),
         cmocka_unit_test(an_idle_cache_does_nothing),
         cmocka_unit_test(a_failing_store_is_not_hammered),
         cmocka_unit_test(shrink_frees_what_was_asked),

@@ -315,6 +315,17 @@ static void the_clock_does_not_go_back(void **state)
     } while (last < first + 1000000);
 }
 
+static void a_thread_s_cpu_time_grows_with_its_work(void **state)
+{
+    uint64_t first = zc_plat_thread_cpu_ns();
+    uint64_t wall = zc_plat_now_ns();
+
+    (void)state;
+    while (zc_plat_thread_cpu_ns() < first + 1000000) {
+    }
+    assert_true(zc_plat_now_ns() - wall >= 900000); /* the clocks may differ a little in pace */
+}
+
 static void deadlines_lie_ahead_and_saturate(void **state)
 {
     uint64_t before = zc_plat_now_ns();
@@ -606,6 +617,7 @@ int main(void)
         cmocka_unit_test(the_cpu_is_the_one_we_are_on),
         cmocka_unit_test(the_clock_is_the_monotonic_one),
         cmocka_unit_test(the_clock_does_not_go_back),
+        cmocka_unit_test(a_thread_s_cpu_time_grows_with_its_work),
         cmocka_unit_test(deadlines_lie_ahead_and_saturate),
         cmocka_unit_test(a_mapping_is_aligned_zero_and_no_larger),
         cmocka_unit_test(part_of_a_mapping_can_go),
