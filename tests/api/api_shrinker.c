@@ -405,7 +405,7 @@ static void without_candidates_it_sleeps(void **state)
                   (unsigned long long)(used / 1000), (unsigned long long)looks);
     assert_true(after.cache.shrinker_wakes - before.cache.shrinker_wakes <= 20);
     assert_true(after.cache.shrinker_rounds - before.cache.shrinker_rounds <= 400);
-    assert_true(used < 200000000u * TEST_SLOWDOWN);
+    assert_true(used < UINT64_C(200000000) * TEST_SLOWDOWN);
 
     /* Refused puts may wake it, but cannot make it spin either. */
     for (unsigned i = 0; i < 1000; i++) {

@@ -20,7 +20,8 @@
 #define WARM_UP 200 /* a timed call makes the histograms, a decode its context: once for a thread */
 
 /* ---------------------------------------------------------------------------------------------- */
-/* What this thread asks of malloc; the linker leads the library's calls here. */
+/* What this thread asks of malloc; the linker leads the library's calls here, by these names. */
+/* NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming) */
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
@@ -56,6 +57,7 @@ void *__wrap_aligned_alloc(size_t align, size_t size)
     n_mallocs++;
     return __real_aligned_alloc(align, size);
 }
+/* NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming) */
 
 /* ---------------------------------------------------------------------------------------------- */
 /* A cache with one page, in the form that the options give it. */

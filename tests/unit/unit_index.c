@@ -312,7 +312,7 @@ static void it_grows_with_its_entries(void **state)
     insert_range(&f, 0, n);
     expect_range(&f, n);
     assert_true(buckets_of(&f, n) > n / 2);
-    assert_true(buckets_of(&f, n) > 8 * ZC_SEGMENT_BUCKETS);
+    assert_true(buckets_of(&f, n) > UINT64_C(8) * ZC_SEGMENT_BUCKETS);
     assert_true(zc_index_bytes(f.index) > bytes_before);
     assert_true(zc_index_bytes(f.index) < n * 8); /* less than a pointer for each */
     teardown(&f);
@@ -330,7 +330,7 @@ static void beyond_its_bound_only_chains_get_longer(void **state)
     insert_range(&f, 0, 10000);
     bytes_before = zc_index_bytes(f.index);
     n_buckets = buckets_of(&f, 10000);
-    assert_true(n_buckets <= 4 * ZC_SEGMENT_BUCKETS);
+    assert_true(n_buckets <= UINT64_C(4) * ZC_SEGMENT_BUCKETS);
     insert_range(&f, 10000, n);
     assert_int_equal(zc_index_bytes(f.index), bytes_before);
     assert_int_equal(buckets_of(&f, n), n_buckets);
@@ -638,7 +638,7 @@ static void lookups_are_right_while_it_grows(void **state)
         static struct crowd c;
 
         memset(&c, 0, sizeof(c));
-        setup(&c.f, WRITERS * KEYS_EACH);
+        setup(&c.f, UINT64_C(1) * WRITERS * KEYS_EACH);
         assert_int_equal(zc_epoch_create(&c.f.mem, free_retired, NULL, 4096, &c.epoch), 0);
         run_crowd(&c);
         assert_int_equal(c.n_missed, 0);

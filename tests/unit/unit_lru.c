@@ -606,7 +606,7 @@ static void model_isolate(struct model *m, struct rng *rng)
     const unsigned mode = modes[rng_below(rng, sizeof(modes) / sizeof(modes[0]))];
     const enum zcache_tier tier = (enum zcache_tier)rng_below(rng, ZCACHE_TIERS);
     const unsigned max = (unsigned)rng_below(rng, 6);
-    uint64_t budget = rng_below(rng, 2 * PAGES);
+    uint64_t budget = rng_below(rng, UINT64_C(2) * PAGES);
     uint64_t left = budget;
     unsigned expected[8];
     bool lost_mark[PAGES] = {false};
