@@ -57,6 +57,7 @@ void *__wrap_aligned_alloc(size_t align, size_t size)
     n_mallocs++;
     return __real_aligned_alloc(align, size);
 }
+
 /* NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming) */
 
 /* ---------------------------------------------------------------------------------------------- */
