@@ -16,6 +16,7 @@
 #include "batch.h"
 #include "cache.h"
 #include "close.h"
+#include "flush.h"
 #include "get.h"
 #include "mathx.h"
 #include "metrics.h"
@@ -545,6 +546,11 @@ int zcache_shrink(struct zcache_tenant *tenant,
 
 int zcache_flush(struct zcache_tenant *tenant, unsigned timeout_ms)
 {
+    return zcache_flush_tag(tenant, UINT64_MAX, timeout_ms);
+}
+
+int zcache_flush_tag(struct zcache_tenant *tenant, uint64_t up_to_tag, unsigned timeout_ms)
+{
     struct zc_thread *th;
     int rc = check_tenant(tenant);
 
@@ -557,7 +563,7 @@ int zcache_flush(struct zcache_tenant *tenant, unsigned timeout_ms)
     } else {
         unsigned ms = timeout_ms != 0 ? timeout_ms : tenant->cache->opt.max_stall_ms;
 
-        rc = zc_flush(tenant, th, zc_plat_deadline_ns(ms));
+        rc = zc_flush(tenant, th, up_to_tag, zc_plat_deadline_ns(ms));
     }
     zc_tenant_leave(tenant);
     return rc;

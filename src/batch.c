@@ -439,7 +439,10 @@ bool zc_batch_serial_self(const struct zc_thread *th, const struct zc_store *sto
 
 /* ---- barrier ------------------------------------------------------------------------------- */
 
-int zc_batch_barrier(struct zcache_tenant *t, struct zc_thread *th, uint64_t deadline_ns)
+int zc_batch_barrier(struct zcache_tenant *t,
+                     struct zc_thread *th,
+                     uint64_t deadline_ns,
+                     int *error_out)
 {
     struct zc_batch *b;
     int rc;
@@ -453,7 +456,9 @@ int zc_batch_barrier(struct zcache_tenant *t, struct zc_thread *th, uint64_t dea
     }
     zc_batch_call(b, th);
     rc = zc_batch_wait(b, deadline_ns);
-    rc = rc == 0 ? b->error : rc;
+    if (rc == 0) {
+        rc = *error_out = b->error;
+    }
     zc_batch_drop(b);
     return rc;
 }

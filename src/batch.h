@@ -29,6 +29,7 @@ enum zc_batch_state {
 struct zc_batch_page {
     struct zc_entry *entry;    /* a reference is held */
     uint32_t version;          /* that is being written */
+    uint32_t parity;           /* the tenant's when it was claimed: which flush it satisfies */
     bool isolated;             /* to be put back on its list at completion, */
     bool evict;                /* unless it is clean then and may go */
     struct zc_frame *pin;      /* raw bytes are given to the store in place */
@@ -137,9 +138,13 @@ bool zc_batch_discarding(struct zcache_tenant *t, struct zcache_key key);
 
 /**
  * zc_batch_barrier() - make, call and wait for a barrier.
+ * @error_out: the store's error, if it is that what went wrong.
  *
  * Return: 0; the store's error; -EBUSY, -ETIMEDOUT, -ENOMEM, -EDEADLK.
  */
-int zc_batch_barrier(struct zcache_tenant *t, struct zc_thread *th, uint64_t deadline_ns);
+int zc_batch_barrier(struct zcache_tenant *t,
+                     struct zc_thread *th,
+                     uint64_t deadline_ns,
+                     int *error_out);
 
 #endif /* ZC_BATCH_H */

@@ -17,6 +17,7 @@
 
 #include "batch.h"
 #include "close.h"
+#include "flush.h"
 #include "mathx.h"
 #include "report.h"
 #include "shrinker.h"
@@ -135,7 +136,7 @@ static int before_no_return(struct zcache *cache, struct zc_thread *th, bool dis
     int rc = 0;
 
     if (!discard) {
-        rc = zc_flush_subtree(cache->root, th, deadline);
+        rc = zc_flush_subtree(cache->root, th, UINT64_MAX, deadline);
     }
     if (rc == 0 && pins_held(cache) > 0) {
         rc = -EBUSY;

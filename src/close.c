@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * close.c - flush of a subtree, and the end of a tenant.
+ * close.c - the end of a tenant.
  *
  * A close in steps:
  *   1. state CLOSING: new calls are refused; wait for those inside, batches and reclaimers included
@@ -19,52 +19,11 @@
 
 #include <errno.h>
 
+#include "flush.h"
 #include "mathx.h"
-#include "writeback.h"
 
 #define BATCH             64u
 #define COLLISION_FLUSHES 3
-
-/* ---- flush --------------------------------------------------------------------------------- */
-
-static int flush_one(struct zcache_tenant *t, struct zc_thread *th, uint64_t deadline_ns)
-{
-    int rc = zc_writeback_flush(t, th, deadline_ns);
-    int barrier = 0;
-
-    /* Also for what reclaim has written since the last barrier. */
-    if (atomic_exchange(&t->unbarriered, 0) != 0) {
-        barrier = zc_writeback_barrier(t, th, deadline_ns);
-        if (barrier != 0) {
-            atomic_store(&t->unbarriered, 1);
-        }
-    }
-    return rc != 0 ? rc : barrier;
-}
-
-int zc_flush_subtree(struct zcache_tenant *top, struct zc_thread *th, uint64_t deadline_ns)
-{
-    uint32_t cursor = UINT32_MAX;
-    struct zcache_tenant *t;
-    int rc = 0;
-
-    while ((t = zc_tenant_next(top, &cursor)) != NULL) {
-        int one = flush_one(t, th, deadline_ns);
-
-        rc = rc != 0 ? rc : one;
-        zc_tenant_leave(t);
-    }
-    zc_core_maintain(th);
-    return rc;
-}
-
-int zc_flush(struct zcache_tenant *top, struct zc_thread *th, uint64_t deadline_ns)
-{
-    int rc = zc_flush_subtree(top, th, deadline_ns);
-    int earlier = atomic_exchange(&top->error, 0);
-
-    return rc != 0 ? rc : earlier;
-}
 
 /* ---- drop ---------------------------------------------------------------------------------- */
 
@@ -251,7 +210,7 @@ static int move_all(struct zcache_tenant *t, struct zc_thread *th, uint64_t dead
     do {
         rc = move_lists(t, th);
         if (rc == -EEXIST && flushes++ < COLLISION_FLUSHES) {
-            rc = zc_writeback_flush(t, th, deadline_ns);
+            rc = zc_flush_tenant(t, th, UINT64_MAX, deadline_ns);
             rc = rc == 0 ? -EAGAIN : rc;
         } else if (rc == -EBUSY) { /* pinned: wait for the unpin */
             (void)zc_progress_wait(t->cache, &seq, deadline_ns);
@@ -286,7 +245,7 @@ static int empty(struct zcache_tenant *t,
 
     switch (mode) {
     case ZCACHE_CLOSE_FLUSH:
-        rc = flush_one(t, th, deadline_ns);
+        rc = zc_flush_tenant(t, th, UINT64_MAX, deadline_ns);
         if (rc == 0) {
             drop_all(t, th, true);
         }

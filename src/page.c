@@ -122,20 +122,31 @@ void zc_page_clean_locked(const struct zc_where *w, struct zc_entry *e)
     e->tag = 0;
 }
 
-/* A page that becomes dirty, or dirty anew, belongs to the flush that starts next. */
-void zc_page_dirty_locked(const struct zc_where *w, struct zc_entry *e)
+static void set_dirty(const struct zc_where *w, struct zc_entry *e, uint32_t parity)
 {
-    uint32_t parity = atomic_load(&w->tenant->parity) & 1;
-
-    if (zc_entry_has(e, ZC_F_DIRTY) && zc_entry_has(e, ZC_F_PARITY) == (parity != 0)) {
-        return;
-    }
-    if (zc_entry_has(e, ZC_F_DIRTY)) {
-        atomic_fetch_sub(dirty_count(w->tenant, e), 1);
-    }
-    zc_entry_clear(e, ZC_F_PARITY);
     zc_entry_set(e, parity != 0 ? ZC_F_DIRTY | ZC_F_PARITY : ZC_F_DIRTY);
     atomic_fetch_add(&w->tenant->n_dirty[parity], 1);
+}
+
+/*
+ * The parity tells since when the store lacks something of the page, so a page that is dirty already
+ * keeps it: a flush that waits for the older version waits for the newer one in its place.
+ */
+void zc_page_dirty_locked(const struct zc_where *w, struct zc_entry *e)
+{
+    if (!zc_entry_has(e, ZC_F_DIRTY)) {
+        set_dirty(w, e, atomic_load(&w->tenant->parity) & 1);
+    }
+}
+
+/* What was put since the claim was not there when the claim was made: dirty since then, no longer. */
+void zc_page_still_dirty_locked(const struct zc_where *w, struct zc_entry *e, uint32_t parity)
+{
+    if (zc_entry_has(e, ZC_F_DIRTY)) {
+        atomic_fetch_sub(dirty_count(w->tenant, e), 1);
+        zc_entry_clear(e, ZC_F_PARITY);
+        set_dirty(w, e, parity);
+    }
 }
 
 /* ---- gauges that depend on the form -------------------------------------------------------- */

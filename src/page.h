@@ -79,6 +79,9 @@ void zc_page_clean_locked(const struct zc_where *w, struct zc_entry *e);
 /** zc_page_dirty_locked() - the store does not. */
 void zc_page_dirty_locked(const struct zc_where *w, struct zc_entry *e);
 
+/** zc_page_still_dirty_locked() - the store has a version claimed at @parity, not the newest. */
+void zc_page_still_dirty_locked(const struct zc_where *w, struct zc_entry *e, uint32_t parity);
+
 /** zc_page_reform_locked() - the same version in another form and tier; flags to add. */
 void zc_page_reform_locked(const struct zc_where *w,
                            struct zc_entry *e,

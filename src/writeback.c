@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * writeback.c - one write of dirty pages, from claim to completion, and flush.
+ * writeback.c - one write of dirty pages, from claim to completion.
  *
  *     isolated pages --sort--> groups by object and page >> group_shift
  *     group: claim each page and its dirty neighbours     LIVE -> WRITING, version noted
@@ -8,15 +8,11 @@
  *            call the store                               batch.c
  *     completion, on any thread:                          WRITING -> LIVE
  *            version unchanged: clean, then evicted if its reclaimer wanted that
- *            a newer one came:  stays dirty
+ *            a newer one came:  stays dirty, since the claim
  *            failed:            stays dirty; the tenant backs off; the next flush reports it
  *
  * Order.  WRITING is the only state from which a write completes and claims need LIVE, so a key has
  * one write in flight, and a later version can only be claimed after the earlier write is over.
- *
- * Flush.  Each dirty page carries the parity of its tenant at the time it was dirtied; a flush
- * turns the parity and then writes until no page of the old one is left.  What is put meanwhile has
- * the new one and does not keep the flush from ending.
  *
  * Locks: the shard lock, for claim and completion; none while decoding, calling or waiting.
  */
@@ -30,8 +26,6 @@
 
 #define BACKOFF_FIRST_NS UINT64_C(10000000)   /* 10 ms */
 #define BACKOFF_MAX_NS   UINT64_C(1000000000) /* 1 s */
-#define FLUSH_BATCH      64u
-#define RETRY_MS         10u /* look again after this time even if nobody signalled progress */
 
 bool zc_writeback_blocked(const struct zcache_tenant *t, const struct zc_entry *e)
 {
@@ -138,6 +132,7 @@ static int claim(struct zc_batch *b, struct zc_thread *th, struct zcache_key key
     zc_entry_ref(e);
     bp->entry = e;
     bp->version = e->version;
+    bp->parity = atomic_load(&b->tenant->parity) & 1;
     ip->tag = e->tag;
     word = atomic_load_explicit(&e->payload, memory_order_relaxed);
     zc_lock_release(&w.shard->lock);
@@ -164,9 +159,6 @@ static void note_result(struct zcache_tenant *t, struct zc_batch *b)
     }
     zc_stat_add(t->stat, ZC_C_write_batches, 1);
     zc_stat_add(t->stat, ZC_C_written_pages, b->n_ok);
-    if (b->n_ok > 0) {
-        atomic_store(&t->unbarriered, 1);
-    }
     if (b->n_failed == 0) {
         atomic_store(&t->failures, 0);
         atomic_store(&t->retry_ns, 0);
@@ -226,6 +218,7 @@ static void finish_page(struct zc_batch *b, struct zc_thread *th, size_t i)
         zc_page_clean_locked(&w, e);
     } else {
         b->n_ok++;
+        zc_page_still_dirty_locked(&w, e, bp->parity);
         zc_stat_add(w.tenant->stat, ZC_C_write_superseded, 1);
     }
     if (status == 0) {
@@ -245,9 +238,11 @@ static void finish_page(struct zc_batch *b, struct zc_thread *th, size_t i)
 
 static void finish_write(struct zc_batch *b, struct zc_thread *th)
 {
+    atomic_store(&b->tenant->unbarriered, 1); /* before a flush can see them clean */
     for (size_t i = 0; i < b->io.n_pages; i++) {
         finish_page(b, th, i);
     }
+    ZC_SYNC_POINT("writeback.cleaned", b->io_page[0].key);
     note_result(b->tenant, b);
     zc_core_maintain(th);
 }
@@ -461,180 +456,4 @@ void zc_writeback_pages(struct zcache_tenant *t,
         result->busy++;
         zc_page_putback(t->cache, th, pages[done], true);
     }
-}
-
-/* ---- flush --------------------------------------------------------------------------------- */
-
-/* What one pass over a tenant's lists found. */
-struct pass {
-    struct zc_writes writes;
-    uint64_t blocked; /* past the WAL horizon */
-    uint64_t corrupt;
-    uint64_t isolated_elsewhere;
-};
-
-/* Sorts out what cannot be written; the rest is moved to the front. */
-static unsigned pick_writable(struct zcache *cache,
-                              struct zc_thread *th,
-                              struct zcache_tenant *t,
-                              struct zc_entry **pages,
-                              unsigned n,
-                              struct pass *pass)
-{
-    unsigned keep = 0;
-
-    for (unsigned i = 0; i < n; i++) {
-        struct zc_where w = zc_page_where_entry(cache, th, pages[i]);
-        bool blocked;
-        bool corrupt;
-
-        zc_lock_acquire(&w.shard->lock);
-        blocked = zc_writeback_blocked(t, pages[i]);
-        corrupt = zc_entry_has(pages[i], ZC_F_CORRUPT);
-        zc_lock_release(&w.shard->lock);
-        pass->blocked += blocked ? 1 : 0;
-        pass->corrupt += corrupt ? 1 : 0;
-        if (blocked || corrupt) {
-            zc_page_putback(cache, th, pages[i], true);
-        } else {
-            pages[keep++] = pages[i];
-        }
-    }
-    return keep;
-}
-
-static void flush_list(struct zcache_tenant *t,
-                       struct zc_thread *th,
-                       struct zc_lru *lru,
-                       enum zcache_tier tier,
-                       uint64_t deadline_ns,
-                       struct pass *pass)
-{
-    uint64_t budget = zc_lru_length(lru, tier);
-    struct zc_entry *pages[FLUSH_BATCH];
-
-    while (budget > 0) {
-        unsigned n = zc_lru_isolate(lru, tier, ZC_ISOLATE_DIRTY, &budget, pages, FLUSH_BATCH);
-
-        n = pick_writable(t->cache, th, t, pages, n, pass);
-        zc_writeback_pages(t, th, pages, n, false, deadline_ns, &pass->writes);
-    }
-}
-
-static void flush_pass(struct zcache_tenant *t,
-                       struct zc_thread *th,
-                       uint64_t deadline_ns,
-                       struct pass *pass)
-{
-    for (unsigned node = 0; node < t->cache->topo.n_nodes; node++) {
-        struct zc_tier_sum sums[ZCACHE_TIERS];
-        uint64_t isolated;
-
-        for (int tier = 0; tier < ZCACHE_TIERS; tier++) {
-            flush_list(t, th, &t->lru[node], (enum zcache_tier)tier, deadline_ns, pass);
-        }
-        zc_lru_sums(&t->lru[node], sums, &isolated);
-        pass->isolated_elsewhere += isolated;
-    }
-    (void)zc_writeback_harvest(&pass->writes, deadline_ns);
-}
-
-/* Whether what is left cannot be written however often we look. */
-static bool pass_is_final(struct zcache_tenant *t, const struct pass *pass)
-{
-    return pass->blocked + pass->corrupt > 0 && pass->writes.written == 0 &&
-           pass->writes.busy == 0 && pass->isolated_elsewhere == 0 &&
-           atomic_load(&t->n_writing) == 0;
-}
-
-static int flush_old_pages(struct zcache_tenant *t,
-                           struct zc_thread *th,
-                           uint32_t old,
-                           uint64_t deadline_ns)
-{
-    uint64_t seq = zc_progress_begin(t->cache);
-    int rc = 0;
-
-    while (rc == 0 && atomic_load(&t->n_dirty[old]) > 0) {
-        struct pass pass = {0};
-
-        flush_pass(t, th, deadline_ns, &pass);
-        if (pass.writes.error != 0) {
-            rc = pass.writes.error;
-        } else if (atomic_load(&t->n_dirty[old]) == 0) {
-            break;
-        } else if (zc_plat_now_ns() >= deadline_ns) {
-            rc = -ETIMEDOUT;
-        } else if (pass_is_final(t, &pass)) {
-            rc = pass.corrupt > 0 ? -EBADMSG : -EAGAIN;
-        } else if (pass.writes.written == 0) {
-            /* They are in other hands: with a reclaimer, in flight, or between two lists. */
-            (void)zc_progress_wait(t->cache, &seq,
-                                   ZC_MIN(deadline_ns, zc_plat_deadline_ns(RETRY_MS)));
-        }
-    }
-    zc_progress_end(t->cache);
-    return rc;
-}
-
-/* One flush of a tenant at a time: the parity has two values only. */
-static int begin_flush(struct zcache_tenant *t, uint64_t deadline_ns)
-{
-    uint64_t seq = zc_progress_begin(t->cache);
-    uint32_t free = 0;
-    int rc = 0;
-
-    while (!atomic_compare_exchange_strong(&t->flushing, &free, 1)) {
-        free = 0;
-        if (!zc_progress_wait(t->cache, &seq, deadline_ns)) {
-            rc = -ETIMEDOUT;
-            break;
-        }
-    }
-    zc_progress_end(t->cache);
-    return rc;
-}
-
-static void end_flush(struct zcache_tenant *t)
-{
-    atomic_store(&t->flushing, 0);
-    zc_progress_signal(t->cache);
-}
-
-int zc_writeback_flush(struct zcache_tenant *t, struct zc_thread *th, uint64_t deadline_ns)
-{
-    uint32_t old;
-    int left;
-    int rc;
-
-    if (zc_tenant_dirty(t) == 0) {
-        return 0;
-    }
-    if (t->store == NULL || t->store->cb.write == NULL) {
-        return -ENOTSUP;
-    }
-    if (zc_batch_serial_self(th, t->store)) {
-        return -EDEADLK;
-    }
-    rc = begin_flush(t, deadline_ns);
-    if (rc != 0) {
-        return rc;
-    }
-    /* Pages of the parity we turn to may be left from an earlier flush that failed: write both. */
-    old = atomic_load(&t->parity) & 1;
-    left = flush_old_pages(t, th, old ^ 1, deadline_ns);
-    if (left == 0 || left == -EAGAIN || left == -EBADMSG) {
-        atomic_store(&t->parity, old ^ 1);
-        rc = flush_old_pages(t, th, old, deadline_ns);
-    }
-    end_flush(t);
-    return rc != 0 ? rc : left;
-}
-
-int zc_writeback_barrier(struct zcache_tenant *t, struct zc_thread *th, uint64_t deadline_ns)
-{
-    if (t->store == NULL || t->store->cb.barrier == NULL) {
-        return 0;
-    }
-    return zc_batch_barrier(t, th, deadline_ns);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Dirty pages to the store: grouping, claiming, completion, errors, flush.
+ * Dirty pages to the store: grouping, claiming, completion, errors.
  */
 #ifndef ZC_WRITEBACK_H
 #define ZC_WRITEBACK_H
@@ -46,11 +46,5 @@ void zc_writeback_pages(struct zcache_tenant *t,
 
 /** zc_writeback_harvest() - wait for what is out, collect results.  Return: 0; -ETIMEDOUT. */
 int zc_writeback_harvest(struct zc_writes *result, uint64_t deadline_ns);
-
-/** zc_writeback_flush() - write what is dirty in one tenant now.  Codes of zcache_flush(). */
-int zc_writeback_flush(struct zcache_tenant *t, struct zc_thread *th, uint64_t deadline_ns);
-
-/** zc_writeback_barrier() - the store's barrier, if it has one. */
-int zc_writeback_barrier(struct zcache_tenant *t, struct zc_thread *th, uint64_t deadline_ns);
 
 #endif /* ZC_WRITEBACK_H */

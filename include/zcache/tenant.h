@@ -175,6 +175,7 @@ ZCACHE_API int zcache_shrink(struct zcache_tenant *tenant,
  * @tenant:     live tenant.
  * @timeout_ms: give up after this time; 0 means max_stall.
  *
+ * When it returns 0 the store has every page put before the call, in that version or a newer one.
  * Pages put while it runs may or may not be included.  Pages past the WAL horizon are left.
  * A write that failed since the last flush of the tenant is reported once, even if it succeeded
  * later.
@@ -185,6 +186,24 @@ ZCACHE_API int zcache_shrink(struct zcache_tenant *tenant,
  * Threads: any.   May block: up to @timeout_ms.   Calls back: the store.   Since: 0.1
  */
 ZCACHE_API int zcache_flush(struct zcache_tenant *tenant, unsigned timeout_ms) ZCACHE_MUST_CHECK;
+
+/**
+ * zcache_flush_tag() - as zcache_flush(), of pages with a tag up to a given one.
+ * @tenant:     live tenant.
+ * @up_to_tag:  highest tag to write; pages without a tag (0) are included.
+ * @timeout_ms: give up after this time; 0 means max_stall.
+ *
+ * For a checkpoint: when it returns 0 no page with a tag up to @up_to_tag is newer in memory than
+ * in the store, so the log up to there is not needed any more.  Pages with a later tag are not
+ * waited for, though some may be written as neighbours of others.
+ *
+ * Return: as zcache_flush(); -EAGAIN only if pages with a tag up to @up_to_tag are past the WAL
+ * horizon.
+ * Threads: any.   May block: up to @timeout_ms.   Calls back: the store.   Since: 0.1
+ */
+ZCACHE_API int zcache_flush_tag(struct zcache_tenant *tenant,
+                                uint64_t up_to_tag,
+                                unsigned timeout_ms) ZCACHE_MUST_CHECK;
 
 /**
  * zcache_set_wal_horizon() - say how far the tenant's write-ahead log is durable.

@@ -266,6 +266,7 @@ static void reset(struct fixture *f)
     X(shrink_no_tenant, -EINVAL, rc = zcache_shrink(NULL, 1, 0, NULL))                             \
     X(shrink_nothing, 0, rc = zcache_shrink(f->tenant, 0, 0, NULL))                                \
     X(flush_no_tenant, -EINVAL, rc = zcache_flush(NULL, 0))                                        \
+    X(flush_tag_no_tenant, -EINVAL, rc = zcache_flush_tag(NULL, 1, 0))                             \
     X(horizon_no_tenant, -EINVAL, rc = zcache_set_wal_horizon(NULL, 1))                            \
     X(stats_no_tenant, -EINVAL, rc = zcache_stats(NULL, &f->stats))                                \
     X(stats_no_out, -EINVAL, rc = zcache_stats(f->tenant, NULL))                                   \
@@ -496,6 +497,7 @@ static void output_stays_untouched_on_failure(void **state)
     X(zcache_tenant_set_limits(f->tenant, &f->limits, 0, NULL))                                    \
     X(zcache_shrink(f->tenant, 1, 0, NULL))                                                        \
     X(zcache_flush(f->tenant, 100))                                                                \
+    X(zcache_flush_tag(f->tenant, 1, 100))                                                         \
     X(zcache_set_wal_horizon(f->tenant, 1))                                                        \
     X(zcache_stats(f->tenant, &f->stats))
 

@@ -217,15 +217,20 @@ static void dirty_pages_are_counted_by_flush(void **state)
     assert_int_equal(dirty_of(f.t, 0), 1);
     atomic_store(&f.t->parity, 1);
     lock_page(&f);
-    zc_page_dirty_locked(&f.w, e); /* anew: it belongs to the next flush */
+    zc_page_dirty_locked(&f.w, e); /* anew: the store lacks it since the first time */
+    unlock_page(&f);
+    assert_int_equal(dirty_of(f.t, 0), 1);
+    assert_int_equal(dirty_of(f.t, 1), 0);
+    assert_false(zc_entry_has(e, ZC_F_PARITY));
+    lock_page(&f);
+    zc_page_still_dirty_locked(&f.w, e, 1); /* a write that was claimed at parity 1 is over */
     unlock_page(&f);
     assert_int_equal(dirty_of(f.t, 0), 0);
     assert_int_equal(dirty_of(f.t, 1), 1);
     assert_true(zc_entry_has(e, ZC_F_PARITY));
     verify_cache(f.cache);
-    atomic_store(&f.t->parity, 0);
     lock_page(&f);
-    zc_page_dirty_locked(&f.w, e);
+    zc_page_still_dirty_locked(&f.w, e, 0);
     unlock_page(&f);
     assert_int_equal(dirty_of(f.t, 0), 1);
     assert_int_equal(dirty_of(f.t, 1), 0);
@@ -237,9 +242,13 @@ static void dirty_pages_are_counted_by_flush(void **state)
     assert_int_equal(dirty_of(f.t, 0) | dirty_of(f.t, 1), 0);
     assert_false(zc_entry_has(e, ZC_F_PARITY | ZC_F_DIRTY));
     assert_int_equal(e->tag, 0);
-    atomic_store(&f.t->parity, 1);
+    lock_page(&f);
+    zc_page_still_dirty_locked(&f.w, e, 1); /* put clean meanwhile: it is not dirty */
+    unlock_page(&f);
+    assert_int_equal(dirty_of(f.t, 0) | dirty_of(f.t, 1), 0);
     lock_page(&f);
     zc_page_dirty_locked(&f.w, e);
+    assert_true(zc_entry_has(e, ZC_F_PARITY));
     zc_page_unlink_locked(&f.w, e);
     unlock_page(&f);
     assert_int_equal(dirty_of(f.t, 0) | dirty_of(f.t, 1), 0);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * writeback: what may be claimed and what comes along, what a completion makes of a page, and that a
- * flush ends, with the right word.
+ * writeback: what may be claimed and what comes along, and what a completion makes of a page.
  */
 #include <errno.h>
 #include <string.h>
@@ -149,7 +148,7 @@ static void damaged_bytes_do_not_reach_the_store(void **state)
     expect_refused(&f);
     assert_true(zc_entry_has(entry_of(f.t, KEY(0)), ZC_F_CORRUPT));
     assert_int_equal(count(&f, ZC_C_corrupt), 1);
-    assert_int_equal(zc_writeback_flush(f.t, f.th, deadline_in(5000)), -EBADMSG);
+    assert_int_equal(zcache_flush(f.t, 5000), -EBADMSG);
     damage(f.t, KEY(0));
     teardown(&f);
 }
@@ -392,95 +391,6 @@ static void a_failing_store_is_given_longer_and_longer_rests(void **state)
 /* ---------------------------------------------------------------------------------------------- */
 /* Flush. */
 
-static void put_again(struct zcache_io *io)
-{
-    for (size_t i = 0; i < io->n_pages; i++) {
-        REQUIRE_EQUAL(put_page(seen.t, io->pages[i].key, 2 + seen.batches, FILL_TEXT, 0), 0);
-    }
-}
-
-static void a_flush_ends_although_every_page_is_put_again(void **state)
-{
-    struct fixture f;
-
-    (void)state;
-    setup(&f, PLAIN);
-    for (uint64_t i = 0; i < 40; i++) {
-        put(&f, i, 1, 0);
-    }
-    seen.act = put_again;
-    const uint32_t parity = atomic_load(&f.t->parity);
-    assert_int_equal(zc_writeback_flush(f.t, f.th, deadline_in(10000)), 0);
-    assert_int_equal(atomic_load(&f.t->parity), parity ^ 1);
-    assert_int_equal(dirty_of(f.t, parity), 0);
-    assert_int_equal(dirty_of(f.t, parity ^ 1), 40);
-    assert_in_range(seen.n, 40, 80);
-    seen.act = NULL;
-    seen.n = 0;
-    assert_int_equal(zc_writeback_flush(f.t, f.th, deadline_in(10000)), 0);
-    assert_int_equal(zc_tenant_dirty(f.t), 0);
-    assert_int_equal(atomic_load(&f.t->flushing), 0);
-    teardown(&f);
-}
-
-static void a_flush_says_why_pages_are_left(void **state)
-{
-    struct fixture f;
-
-    (void)state;
-    setup(&f, PLAIN);
-    assert_int_equal(zc_writeback_flush(f.t, f.th, PAST), 0); /* nothing is dirty */
-    put(&f, 0, 1, 0);
-    put(&f, 1, 1, 0);
-    entry_of(f.t, KEY(1))->tag = 9;
-    assert_int_equal(zc_writeback_flush(f.t, f.th, deadline_in(10000)), -EAGAIN);
-    assert_false(is_dirty(&f, 0));
-    assert_true(is_dirty(&f, 1));
-    atomic_store(&f.t->wal_horizon, 9);
-    seen.result = -EROFS;
-    assert_int_equal(zc_writeback_flush(f.t, f.th, deadline_in(10000)), -EROFS);
-    seen.result = 0;
-    atomic_store(&f.t->flushing, 1);
-    assert_int_equal(zc_writeback_flush(f.t, f.th, PAST), -ETIMEDOUT); /* another has its turn */
-    atomic_store(&f.t->flushing, 0);
-    struct zc_store *store = f.t->store;
-    f.t->store = NULL;
-    assert_int_equal(zc_writeback_flush(f.t, f.th, PAST), -ENOTSUP);
-    f.t->store = store;
-    /* Both flushes failed at different parities; a later one writes what either left. */
-    assert_int_equal(zc_writeback_flush(f.t, f.th, deadline_in(10000)), 0);
-    assert_int_equal(zc_tenant_dirty(f.t), 0);
-    teardown(&f);
-}
-
-static void a_flush_that_meets_a_write_in_flight_waits_for_it(void **state)
-{
-    struct fixture f;
-
-    (void)state;
-    setup(&f, PLAIN);
-    put(&f, 0, 1, 0);
-    seen.result = ZCACHE_PENDING;
-    struct zc_writes w = write_one(&f, 0, false);
-    assert_int_equal(w.n_out, 1);
-    assert_int_equal(zc_writeback_flush(f.t, f.th, PAST), -ETIMEDOUT);
-    assert_int_equal(zcache_done(f.cache, seen.token, 0), 0);
-    assert_int_equal(zc_writeback_harvest(&w, PAST), 0);
-    assert_int_equal(zc_writeback_flush(f.t, f.th, PAST), 0);
-    assert_int_equal(seen.batches, 1);
-    teardown(&f);
-}
-
-static void without_a_barrier_there_is_nothing_to_wait_for(void **state)
-{
-    struct fixture f;
-
-    (void)state;
-    setup(&f, PLAIN);
-    assert_int_equal(zc_writeback_barrier(f.t, f.th, PAST), 0);
-    teardown(&f);
-}
-
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -497,10 +407,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(an_eviction_says_what_it_freed),
         cmocka_unit_test(late_results_are_harvested),
         cmocka_unit_test(a_failing_store_is_given_longer_and_longer_rests),
-        cmocka_unit_test(a_flush_ends_although_every_page_is_put_again),
-        cmocka_unit_test(a_flush_says_why_pages_are_left),
-        cmocka_unit_test(a_flush_that_meets_a_write_in_flight_waits_for_it),
-        cmocka_unit_test(without_a_barrier_there_is_nothing_to_wait_for),
     };
 
     (void)test_begin(argc, argv, 0);
