@@ -172,7 +172,9 @@ int zcache_put(struct zcache_tenant *tenant,
     }
     rc = begin(tenant, &th);
     if (ZC_LIKELY(rc == 0)) {
-        rc = zc_put(tenant, th, key, data, len, 0, flags);
+        struct zc_stall stall = zc_stall_of(tenant->cache);
+
+        rc = zc_put(tenant, th, key, data, len, 0, flags, &stall);
         zc_tenant_leave(tenant);
     }
     return rc;
@@ -183,6 +185,7 @@ int zcache_put_many(struct zcache_tenant *tenant,
                     size_t n,
                     unsigned flags)
 {
+    struct zc_stall stall;
     struct zc_thread *th;
     int first = 0;
     int rc = check_tenant(tenant);
@@ -202,9 +205,10 @@ int zcache_put_many(struct zcache_tenant *tenant,
     if (rc != 0) {
         return rc;
     }
+    stall = zc_stall_of(tenant->cache);
     for (size_t i = 0; i < n; i++) {
-        pages[i].status =
-            zc_put(tenant, th, pages[i].key, pages[i].data, pages[i].len, pages[i].tag, flags);
+        pages[i].status = zc_put(tenant, th, pages[i].key, pages[i].data, pages[i].len,
+                                 pages[i].tag, flags, &stall);
         first = first == 0 && pages[i].status < 0 ? pages[i].status : first;
     }
     zc_tenant_leave(tenant);
@@ -225,32 +229,35 @@ int zcache_get(struct zcache_tenant *tenant,
                size_t *len_out,
                unsigned flags)
 {
+    struct zc_stall stall;
     struct zc_thread *th;
     int rc = check_tenant(tenant);
 
     if (ZC_UNLIKELY(rc != 0)) {
         return rc;
     }
+    stall = zc_stall_of(tenant->cache);
     if (ZC_UNLIKELY(!get_args_ok(buf, cap, flags))) {
         return -EINVAL;
     }
     if (ZC_UNLIKELY((flags & ZCACHE_TAKE) != 0)) {
         rc = begin(tenant, &th);
         if (rc == 0) {
-            rc = zc_take(tenant, th, key, buf, cap, len_out, flags);
+            rc = zc_take(tenant, th, key, buf, cap, len_out, flags, &stall);
             zc_tenant_leave(tenant);
         }
         return rc;
     }
     rc = get_thread(tenant->cache, &th);
-    return ZC_LIKELY(rc == 0) ? zc_get(tenant, th, key, buf, cap, len_out, flags) : rc;
+    return ZC_LIKELY(rc == 0) ? zc_get(tenant, th, key, buf, cap, len_out, flags, &stall) : rc;
 }
 
 static int take_many(struct zcache_tenant *t,
                      struct zc_thread *th,
                      struct zcache_page *pages,
                      size_t n,
-                     unsigned flags)
+                     unsigned flags,
+                     struct zc_stall *stall)
 {
     int first = 0;
     int rc = zc_tenant_enter(t);
@@ -260,7 +267,7 @@ static int take_many(struct zcache_tenant *t,
     }
     for (size_t i = 0; i < n; i++) {
         pages[i].status =
-            zc_take(t, th, pages[i].key, pages[i].buf, pages[i].cap, &pages[i].len, flags);
+            zc_take(t, th, pages[i].key, pages[i].buf, pages[i].cap, &pages[i].len, flags, stall);
         first = first == 0 && pages[i].status < 0 ? pages[i].status : first;
     }
     zc_tenant_leave(t);
@@ -272,12 +279,14 @@ int zcache_get_many(struct zcache_tenant *tenant,
                     size_t n,
                     unsigned flags)
 {
+    struct zc_stall stall;
     struct zc_thread *th;
     int rc = check_tenant(tenant);
 
     if (rc != 0) {
         return rc;
     }
+    stall = zc_stall_of(tenant->cache);
     if ((pages == NULL && n > 0) || (flags & ~(unsigned)GET_FLAGS) != 0) {
         return -EINVAL;
     }
@@ -290,8 +299,8 @@ int zcache_get_many(struct zcache_tenant *tenant,
     if (rc != 0) {
         return rc;
     }
-    return (flags & ZCACHE_TAKE) != 0 ? take_many(tenant, th, pages, n, flags)
-                                      : zc_get_many(tenant, th, pages, n, flags);
+    return (flags & ZCACHE_TAKE) != 0 ? take_many(tenant, th, pages, n, flags, &stall)
+                                      : zc_get_many(tenant, th, pages, n, flags, &stall);
 }
 
 int zcache_pin(struct zcache_tenant *tenant,
@@ -299,17 +308,19 @@ int zcache_pin(struct zcache_tenant *tenant,
                unsigned flags,
                struct zcache_pin *pin_out)
 {
+    struct zc_stall stall;
     struct zc_thread *th;
     int rc = check_tenant(tenant);
 
     if (ZC_UNLIKELY(rc != 0)) {
         return rc;
     }
+    stall = zc_stall_of(tenant->cache);
     if (ZC_UNLIKELY(pin_out == NULL || (flags & ~(unsigned)PIN_FLAGS) != 0)) {
         return -EINVAL;
     }
     rc = get_thread(tenant->cache, &th);
-    return ZC_LIKELY(rc == 0) ? zc_pin(tenant, th, key, flags, pin_out) : rc;
+    return ZC_LIKELY(rc == 0) ? zc_pin(tenant, th, key, flags, pin_out, &stall) : rc;
 }
 
 void zcache_unpin(struct zcache_pin *pin)

@@ -119,6 +119,28 @@ struct zcache {
 };
 
 /**
+ * struct zc_stall - how long one call may still wait.  The clock is read when it first has to, so
+ * that a call which does not wait does not pay for it.
+ */
+struct zc_stall {
+    uint32_t max_ms;
+    uint64_t deadline_ns; /* 0: it has not had to wait yet */
+};
+
+static inline struct zc_stall zc_stall_of(const struct zcache *cache)
+{
+    return (struct zc_stall){.max_ms = cache->opt.max_stall_ms};
+}
+
+static inline uint64_t zc_stall_deadline(struct zc_stall *stall)
+{
+    if (stall->deadline_ns == 0) {
+        stall->deadline_ns = zc_plat_deadline_ns(stall->max_ms);
+    }
+    return stall->deadline_ns;
+}
+
+/**
  * zc_core_init() - memory, epoch, codecs, index and threads of @cache; opt and topo are set.
  *
  * Return: 0; -ENOMEM, -EAGAIN, -ENOTSUP, -EINVAL; zc_core_fini() accepts what was built by then.

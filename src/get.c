@@ -107,12 +107,10 @@ static int hit(const struct zc_where *w,
 }
 
 /* There was no memory for this thread's context: whether room could be made for it. */
-static bool may_retry(const struct zc_where *w, unsigned flags)
+static bool may_retry(const struct zc_where *w, unsigned flags, struct zc_stall *stall)
 {
-    uint64_t deadline = zc_plat_deadline_ns(w->cache->opt.max_stall_ms);
-
     return (flags & (ZCACHE_NOWAIT | ZCACHE_NOIO)) == 0 &&
-           zc_reclaim_metadata(w->cache, w->thread, deadline);
+           zc_reclaim_metadata(w->cache, w->thread, zc_stall_deadline(stall));
 }
 
 /* One look at the cache, promotion included.  0; ZCACHE_MISS; errors of hit; -ESHUTDOWN. */
@@ -122,6 +120,7 @@ static int look(const struct zc_where *w,
                 size_t cap,
                 size_t *len_out,
                 unsigned flags,
+                struct zc_stall *stall,
                 struct hit *h)
 {
     struct zc_epoch_record *epoch = w->thread->epoch;
@@ -131,7 +130,7 @@ static int look(const struct zc_where *w,
         zc_epoch_enter(epoch);
         rc = zc_tenant_usable(w->tenant) ? hit(w, key, buf, cap, flags, h) : -ESHUTDOWN;
         zc_epoch_exit(epoch);
-    } while (ZC_UNLIKELY(rc == -EAGAIN || (rc == -ENOMEM && may_retry(w, flags))));
+    } while (ZC_UNLIKELY(rc == -EAGAIN || (rc == -ENOMEM && may_retry(w, flags, stall))));
     if (rc != 0) {
         return rc;
     }
@@ -148,9 +147,12 @@ static int look(const struct zc_where *w,
 
 /* ---- the miss ------------------------------------------------------------------------------ */
 
-static int load_and_look(const struct zc_where *w, struct zcache_page *page, unsigned flags)
+static int load_and_look(const struct zc_where *w,
+                         struct zcache_page *page,
+                         unsigned flags,
+                         struct zc_stall *stall)
 {
-    uint64_t deadline = zc_plat_deadline_ns(w->cache->opt.max_stall_ms);
+    uint64_t deadline = zc_stall_deadline(stall);
 
     do {
         struct hit h;
@@ -163,7 +165,7 @@ static int load_and_look(const struct zc_where *w, struct zcache_page *page, uns
             }
             return page->status;
         }
-        rc = look(w, page->key, page->buf, page->cap, &page->len, flags, &h);
+        rc = look(w, page->key, page->buf, page->cap, &page->len, flags, stall, &h);
         if (rc != ZCACHE_MISS) {
             return rc;
         }
@@ -176,7 +178,8 @@ static int load(const struct zc_where *w,
                 void *buf,
                 size_t cap,
                 size_t *len_out,
-                unsigned flags)
+                unsigned flags,
+                struct zc_stall *stall)
 {
     struct zcache_page page = {.key = key, .buf = buf, .cap = cap};
     int rc = zc_tenant_enter(w->tenant);
@@ -184,7 +187,7 @@ static int load(const struct zc_where *w,
     if (rc != 0) {
         return rc;
     }
-    rc = load_and_look(w, &page, flags);
+    rc = load_and_look(w, &page, flags, stall);
     zc_tenant_leave(w->tenant);
     if (rc == 0 && len_out != NULL) {
         *len_out = page.len;
@@ -219,12 +222,13 @@ int zc_get(struct zcache_tenant *t,
            void *buf,
            size_t cap,
            size_t *len_out,
-           unsigned flags)
+           unsigned flags,
+           struct zc_stall *stall)
 {
     struct zc_where w = zc_page_where(t, th, key);
     uint64_t start = zc_thread_sample(th, t->cache->opt.latency_sample);
     struct hit h;
-    int rc = look(&w, key, buf, cap, len_out, flags, &h);
+    int rc = look(&w, key, buf, cap, len_out, flags, stall, &h);
 
     if (ZC_LIKELY(rc == 0)) {
         if (ZC_UNLIKELY(start != 0)) {
@@ -233,7 +237,7 @@ int zc_get(struct zcache_tenant *t,
         return 0;
     }
     if (rc == ZCACHE_MISS && zc_load_possible(t, flags)) {
-        rc = load(&w, key, buf, cap, len_out, flags);
+        rc = load(&w, key, buf, cap, len_out, flags, stall);
     }
     if (rc == -EBADMSG) {
         zc_page_report_corrupt(t, key);
@@ -262,19 +266,20 @@ static void load_misses(struct zcache_tenant *t,
                         struct zc_thread *th,
                         struct zcache_page **missing,
                         size_t n,
-                        unsigned flags)
+                        unsigned flags,
+                        struct zc_stall *stall)
 {
     int rc = n > 0 && zc_load_possible(t, flags) ? zc_tenant_enter(t) : -ENOENT;
 
     if (rc == 0) {
         qsort(missing, n, sizeof(missing[0]), compare_keys);
-        zc_load_pages(t, th, missing, n, flags, zc_plat_deadline_ns(t->cache->opt.max_stall_ms));
+        zc_load_pages(t, th, missing, n, flags, zc_stall_deadline(stall));
         zc_tenant_leave(t);
     }
     for (size_t i = 0; i < n; i++) {
         if (rc == 0 && missing[i]->status == ZC_LOAD_AGAIN) {
             missing[i]->status = zc_get(t, th, missing[i]->key, missing[i]->buf, missing[i]->cap,
-                                        &missing[i]->len, flags);
+                                        &missing[i]->len, flags, stall);
             continue;
         }
         if (rc == 0 && missing[i]->status == 0) {
@@ -288,7 +293,8 @@ int zc_get_many(struct zcache_tenant *t,
                 struct zc_thread *th,
                 struct zcache_page *pages,
                 size_t n,
-                unsigned flags)
+                unsigned flags,
+                struct zc_stall *stall)
 {
     struct zcache_page *missing[MANY];
     int first_error = 0;
@@ -299,7 +305,7 @@ int zc_get_many(struct zcache_tenant *t,
         struct hit h;
 
         pages[i].status =
-            look(&w, pages[i].key, pages[i].buf, pages[i].cap, &pages[i].len, flags, &h);
+            look(&w, pages[i].key, pages[i].buf, pages[i].cap, &pages[i].len, flags, stall, &h);
         if (pages[i].status == ZCACHE_MISS) {
             missing[n_missing++] = &pages[i];
         } else if (pages[i].status < 0) {
@@ -309,7 +315,7 @@ int zc_get_many(struct zcache_tenant *t,
             count_failure(t, pages[i].status, ZC_C_get_misses, ZC_C_get_errors);
         }
         if (n_missing == MANY || i + 1 == n) {
-            load_misses(t, th, missing, n_missing, flags);
+            load_misses(t, th, missing, n_missing, flags, stall);
             n_missing = 0;
         }
     }
@@ -405,10 +411,11 @@ int zc_take(struct zcache_tenant *t,
             void *buf,
             size_t cap,
             size_t *len_out,
-            unsigned flags)
+            unsigned flags,
+            struct zc_stall *stall)
 {
     struct zc_where w = zc_page_where(t, th, key);
-    uint64_t deadline = zc_plat_deadline_ns(t->cache->opt.max_stall_ms);
+    uint64_t deadline = zc_stall_deadline(stall);
     int rc;
 
     do {
@@ -485,10 +492,10 @@ static int make_raw(const struct zc_where *w,
                     uint64_t word,
                     size_t bytes,
                     unsigned flags,
-                    uint64_t deadline_ns)
+                    struct zc_stall *stall)
 {
     struct zc_account *account = w->tenant->account;
-    int rc = zc_reclaim_reserve(w->tenant, w->thread, bytes, flags, deadline_ns);
+    int rc = zc_reclaim_reserve(w->tenant, w->thread, bytes, flags, stall);
 
     if (rc != 0) {
         return rc;
@@ -506,9 +513,10 @@ static int pin_slow(const struct zc_where *w,
                     struct zcache_key key,
                     unsigned flags,
                     struct zcache_pin *pin_out,
+                    struct zc_stall *stall,
                     bool *loaded)
 {
-    uint64_t deadline = zc_plat_deadline_ns(w->cache->opt.max_stall_ms);
+    uint64_t deadline = zc_stall_deadline(stall);
     uint64_t word;
     size_t bytes;
     int rc;
@@ -516,7 +524,7 @@ static int pin_slow(const struct zc_where *w,
     do {
         rc = look_pin(w, key, flags, pin_out, &word, &bytes);
         if (rc == -EAGAIN) {
-            rc = make_raw(w, key, word, bytes, flags, deadline);
+            rc = make_raw(w, key, word, bytes, flags, stall);
             rc = rc == 0 ? -EAGAIN : rc;
         } else if (rc == ZCACHE_MISS && zc_load_possible(w->tenant, flags)) {
             struct zcache_page page = {.key = key};
@@ -534,7 +542,8 @@ int zc_pin(struct zcache_tenant *t,
            struct zc_thread *th,
            struct zcache_key key,
            unsigned flags,
-           struct zcache_pin *pin_out)
+           struct zcache_pin *pin_out,
+           struct zc_stall *stall)
 {
     struct zc_where w = zc_page_where(t, th, key);
     bool loaded = false;
@@ -545,7 +554,7 @@ int zc_pin(struct zcache_tenant *t,
     if (rc == -EAGAIN || (rc == ZCACHE_MISS && zc_load_possible(t, flags))) {
         rc = zc_tenant_enter(t);
         if (rc == 0) {
-            rc = pin_slow(&w, key, flags, pin_out, &loaded);
+            rc = pin_slow(&w, key, flags, pin_out, stall, &loaded);
             zc_tenant_leave(t);
         }
     }

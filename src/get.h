@@ -18,7 +18,8 @@ int zc_get(struct zcache_tenant *t,
            void *buf,
            size_t cap,
            size_t *len_out,
-           unsigned flags);
+           unsigned flags,
+           struct zc_stall *stall);
 
 /** zc_take() - zcache_get() with TAKE; the tenant is entered. */
 int zc_take(struct zcache_tenant *t,
@@ -27,21 +28,24 @@ int zc_take(struct zcache_tenant *t,
             void *buf,
             size_t cap,
             size_t *len_out,
-            unsigned flags);
+            unsigned flags,
+            struct zc_stall *stall);
 
 /** zc_get_many() - zcache_get_many() with checked arguments, without TAKE. */
 int zc_get_many(struct zcache_tenant *t,
                 struct zc_thread *th,
                 struct zcache_page *pages,
                 size_t n,
-                unsigned flags);
+                unsigned flags,
+                struct zc_stall *stall);
 
 /** zc_pin() - zcache_pin() with checked arguments; looks at the tenant's state itself. */
 int zc_pin(struct zcache_tenant *t,
            struct zc_thread *th,
            struct zcache_key key,
            unsigned flags,
-           struct zcache_pin *pin_out);
+           struct zcache_pin *pin_out,
+           struct zc_stall *stall);
 void zc_unpin(struct zcache_pin *pin);
 
 #endif /* ZC_GET_H */

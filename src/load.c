@@ -102,6 +102,7 @@ static int add_page(struct zc_batch *b,
     struct zcache_tenant *t = b->tenant;
     struct zc_batch_page *bp = &b->page[b->io.n_pages];
     unsigned node = t->node >= 0 ? (unsigned)t->node : cache->topo.cpu_node[zc_plat_cpu()];
+    struct zc_stall stall = {.deadline_ns = deadline_ns};
     size_t need = reserve_bytes(cache);
     struct zc_entry *fresh = NULL;
     int rc;
@@ -112,7 +113,7 @@ static int add_page(struct zc_batch *b,
         return -EAGAIN;
     }
     bp->copy_bytes = cache->opt.page_max_bytes;
-    rc = zc_reclaim_reserve(t, th, need, flags & ~ZC_LOAD_KEEP, deadline_ns);
+    rc = zc_reclaim_reserve(t, th, need, flags & ~ZC_LOAD_KEEP, &stall);
     if ((rc == -EDQUOT || rc == -ENOSPC) && (flags & ZC_LOAD_KEEP) == 0) {
         rc = 0; /* read through: no placeholder, nothing is kept */
     } else if (rc == 0) {

@@ -22,6 +22,7 @@
 #include "mathx.h"
 #include "reclaim.h"
 #include "remove.h"
+#include "sync_point.h"
 #include "tier.h"
 
 #define LOOK_EVERY                                                                                 \
@@ -37,7 +38,7 @@ struct put {
     uint32_t len;
     unsigned flags;
     unsigned node;
-    uint64_t deadline_ns;
+    struct zc_stall *stall;
     size_t reserved; /* on the tenant's account, not used yet */
     struct zc_version v;
     bool replaces;          /* there was an older version when we looked */
@@ -73,7 +74,7 @@ static bool cached(const struct put *p)
 static int reserve(struct put *p, size_t bytes)
 {
     struct zc_account *account = p->w.tenant->account;
-    int rc = zc_reclaim_reserve(p->w.tenant, p->w.thread, bytes, p->flags, p->deadline_ns);
+    int rc = zc_reclaim_reserve(p->w.tenant, p->w.thread, bytes, p->flags, p->stall);
 
     /* What is replaced is freed right after: that is what the slack is for. */
     if ((rc == -EDQUOT || rc == -ENOSPC) && cached(p) &&
@@ -262,7 +263,10 @@ static void look_ahead(struct zcache_tenant *t, struct zc_thread *th)
     }
 }
 
-/* A failed put leaves no older version, neither here nor on its way to the store. */
+/*
+ * A failed put leaves no older version, neither here nor on its way to the store.  One that was to
+ * insert only found none; what has come meanwhile is not its to remove.
+ */
 static int fail(struct put *p, int rc)
 {
     int gone;
@@ -270,8 +274,16 @@ static int fail(struct put *p, int rc)
     if (rc == -EBUSY) {
         return rc;
     }
-    gone = zc_remove_key(p->w.tenant, p->w.thread, p->key, (p->flags & ZCACHE_NOWAIT) != 0,
-                         ZC_MAX(p->deadline_ns, zc_plat_deadline_ns(p->w.cache->opt.max_stall_ms)));
+    ZC_SYNC_POINT("put.refused", p->key);
+    if ((p->flags & ZCACHE_IF_ABSENT) != 0) {
+        gone = zc_remove_load(p->w.tenant, p->w.thread, p->key);
+    } else {
+        gone = zc_remove_key(p->w.tenant, p->w.thread, p->key, (p->flags & ZCACHE_NOWAIT) != 0,
+                             zc_stall_deadline(p->stall));
+    }
+    if (gone == ZCACHE_EXISTS) {
+        return gone;
+    }
     if (gone == 0) {
         zc_stat_add(p->w.tenant->stat, ZC_C_dropped, 1);
     }
@@ -324,7 +336,8 @@ int zc_put(struct zcache_tenant *t,
            const void *data,
            size_t len,
            uint64_t tag,
-           unsigned flags)
+           unsigned flags,
+           struct zc_stall *stall)
 {
     struct put p = {.w = zc_page_where(t, th, key),
                     .key = key,
@@ -333,7 +346,7 @@ int zc_put(struct zcache_tenant *t,
                     .flags = flags,
                     .node =
                         t->node >= 0 ? (unsigned)t->node : t->cache->topo.cpu_node[zc_plat_cpu()],
-                    .deadline_ns = zc_plat_deadline_ns(t->cache->opt.max_stall_ms)};
+                    .stall = stall};
     uint64_t start = zc_thread_sample(th, t->cache->opt.latency_sample);
     int rc = ZCACHE_EXISTS;
 

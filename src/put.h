@@ -17,6 +17,7 @@ int zc_put(struct zcache_tenant *t,
            const void *data,
            size_t len,
            uint64_t tag,
-           unsigned flags);
+           unsigned flags,
+           struct zc_stall *stall);
 
 #endif /* ZC_PUT_H */

@@ -598,7 +598,7 @@ int zc_reclaim_reserve(struct zcache_tenant *t,
                        struct zc_thread *th,
                        uint64_t bytes,
                        unsigned flags,
-                       uint64_t deadline_ns)
+                       struct zc_stall *stall)
 {
     struct zc_account *level = zc_quota_reserve(t->account, bytes, ZC_QUOTA_PUT);
     struct patience patience = {0, 0};
@@ -610,7 +610,7 @@ int zc_reclaim_reserve(struct zcache_tenant *t,
     }
     start = zc_plat_now_ns();
     while (level != NULL && rc == 0) {
-        rc = make_room(t, th, level, bytes, flags, deadline_ns, &patience);
+        rc = make_room(t, th, level, bytes, flags, zc_stall_deadline(stall), &patience);
         level = zc_quota_reserve(t->account, bytes, ZC_QUOTA_PUT);
     }
     {

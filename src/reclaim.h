@@ -64,7 +64,7 @@ uint64_t zc_reclaim_end(struct zc_reclaim *r, uint64_t deadline_ns);
 /**
  * zc_reclaim_reserve() - reserve @bytes for a page of @t, shrinking what is in the way.
  * @flags:       of the call: NOWAIT, NOIO.
- * @deadline_ns: end of the call's patience.
+ * @stall:       the call's patience.
  *
  * Not inside a section, no lock held.
  *
@@ -75,7 +75,7 @@ int zc_reclaim_reserve(struct zcache_tenant *t,
                        struct zc_thread *th,
                        uint64_t bytes,
                        unsigned flags,
-                       uint64_t deadline_ns);
+                       struct zc_stall *stall);
 
 /** zc_reclaim_shrink() - zcache_shrink(): both passes, until @want_bytes or the deadline. */
 void zc_reclaim_shrink(struct zcache_tenant *top,

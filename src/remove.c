@@ -48,6 +48,24 @@ int zc_remove_key(struct zcache_tenant *t,
     return rc;
 }
 
+int zc_remove_load(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key)
+{
+    struct zc_where w = zc_page_where(t, th, key);
+    int rc = ZCACHE_MISS;
+    struct zc_entry *e;
+
+    zc_epoch_stock(th->epoch, 4);
+    zc_lock_acquire(&w.shard->lock);
+    e = zc_shard_find_locked(w.shard, w.hash, t->slot, key);
+    if (e != NULL && zc_entry_state(e) == ZC_LOADING) {
+        zc_page_unlink_locked(&w, e);
+    } else if (e != NULL) {
+        rc = ZCACHE_EXISTS;
+    }
+    zc_lock_release(&w.shard->lock);
+    return rc;
+}
+
 /* ---- delete -------------------------------------------------------------------------------- */
 
 static void count_delete(struct zcache_tenant *t, int rc)

@@ -21,6 +21,9 @@ int zc_remove_key(struct zcache_tenant *t,
                   bool nowait,
                   uint64_t deadline_ns);
 
+/** zc_remove_load() - cancel a load of @key.  Return: ZCACHE_MISS; ZCACHE_EXISTS there is a page. */
+int zc_remove_load(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key);
+
 /** zc_delete(), zc_truncate() - the calls; the tenant is entered. */
 int zc_delete(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key, unsigned flags);
 int zc_truncate(struct zcache_tenant *t,

@@ -6,6 +6,7 @@
 #include "mem_store.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Tiers play no part where nothing can be compressed. */
@@ -561,6 +562,46 @@ static void policies_wait_and_help_go_on(void **state)
     waits_until_there_is_room("raw_percent=0,full=help,max_stall_ms=60000");
 }
 
+/* However many pages a call is about, it waits max_stall once, not for each of them. */
+static void a_call_for_many_pages_stalls_once(void **state)
+{
+    enum {
+        N = 512
+    };
+    struct mem_store *store = mem_store_new(MEM_STORE_THREAD);
+    struct zcache *cache = open_stored(64 * MIB, store, PLAIN ",max_stall_ms=400,page_max=4096");
+    struct zcache_tenant *tenant = open_tenant(zcache_root(cache), "tenant", 4 * MIB);
+    struct zcache_page *pages = calloc(N, sizeof(*pages));
+    unsigned char *room = calloc(N, PAGE);
+
+    (void)state;
+    mem_store_hold(store, ZCACHE_IO_READ);
+    mem_store_hold(store, ZCACHE_IO_WRITE);
+    for (unsigned i = 0; i < N; i++) {
+        pages[i] = (struct zcache_page){.key = key_of(1, i), .buf = room + i * PAGE, .cap = PAGE};
+    }
+    uint64_t start = now_ns();
+    assert_int_equal(zcache_get_many(tenant, pages, N, 0), -ETIMEDOUT);
+    assert_true(now_ns() - start < 4000 * MS_IN_NS); /* 16 batches */
+    mem_store_open(store, ZCACHE_IO_READ);
+
+    /* Dirty pages up to the limit, whose writes do not end. */
+    for (unsigned i = 0; i < N; i++) {
+        page_make(room + i * PAGE, PAGE, key_of(2, i), 1, FILL_RANDOM);
+        pages[i] = (struct zcache_page){.key = key_of(2, i), .data = room + i * PAGE, .len = PAGE};
+    }
+    while (put_page(tenant, key_of(3, stats_of(tenant).gauge.pages), 1, FILL_RANDOM, 0) == 0) {
+    }
+    start = now_ns();
+    assert_int_equal(zcache_put_many(tenant, pages, N, 0), -EDQUOT);
+    assert_true(now_ns() - start < 20000 * MS_IN_NS); /* not 200 s */
+    mem_store_open(store, ZCACHE_IO_WRITE);
+    free(room);
+    free(pages);
+    close_cache(cache);
+    mem_store_free(store);
+}
+
 /* ---- what a failed put leaves --------------------------------------------------------------------- */
 
 static void a_failed_put_leaves_no_older_version(void **state)
@@ -821,6 +862,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(policy_reject_refuses_at_once),
         cmocka_unit_test(policy_wait_gives_up_after_max_stall),
         cmocka_unit_test(policies_wait_and_help_go_on),
+        cmocka_unit_test(a_call_for_many_pages_stalls_once),
         cmocka_unit_test(a_failed_put_leaves_no_older_version),
         cmocka_unit_test(an_existing_page_is_no_failure),
         cmocka_unit_test(a_failed_put_has_no_older_write_in_flight),

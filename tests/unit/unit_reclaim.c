@@ -349,7 +349,8 @@ static void a_shrink_tells_what_was_in_its_way(void **state)
 static int reserve(struct fixture *f, uint64_t bytes, unsigned flags)
 {
     const uint64_t before = zc_quota_charge(f->t->account);
-    const int rc = zc_reclaim_reserve(f->t, f->th, bytes, flags, deadline_in(5000));
+    struct zc_stall stall = {.max_ms = 5000};
+    const int rc = zc_reclaim_reserve(f->t, f->th, bytes, flags, &stall);
 
     if (rc == 0) {
         zc_quota_refund(f->t->account, bytes);
@@ -407,12 +408,13 @@ static void a_reservation_shrinks_its_own_subtree(void **state)
 
 static void a_reservation_whose_time_is_over_is_refused(void **state)
 {
+    struct zc_stall over = {.deadline_ns = PAST};
     struct fixture f;
 
     (void)state;
     setup(&f, PLAIN);
     put_n(f.t, 200, ZCACHE_CLEAN);
-    assert_int_equal(zc_reclaim_reserve(f.t, f.th, MIB / 2, 0, PAST), -EDQUOT);
+    assert_int_equal(zc_reclaim_reserve(f.t, f.th, MIB / 2, 0, &over), -EDQUOT);
     assert_int_equal(atomic_load(&f.t->n_pages), 200);
     teardown(&f);
 }
