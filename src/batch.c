@@ -142,6 +142,7 @@ int zc_batch_make(struct zcache_tenant *t,
     b->store = t->store;
     b->finish = finish;
     b->slot = slot;
+    b->has_turn = false;
     b->n_ok = b->n_failed = b->n_evicted = 0;
     b->freed_bytes = 0;
     b->error = 0;
@@ -166,11 +167,6 @@ static void batch_unref(struct zc_batch *b)
         zc_tenant_leave(b->tenant);
         slot_give(cache, slot);
     }
-}
-
-void zc_batch_drop(struct zc_batch *batch)
-{
-    batch_unref(batch);
 }
 
 unsigned zc_batch_room(struct zcache *cache)
@@ -211,18 +207,17 @@ void zc_batch_buffer_free(struct zcache *cache, void *buf, size_t size)
 
 /* ---- calling ------------------------------------------------------------------------------- */
 
-/* One thread at a time into a serial store.  False: its turn did not come within max_stall. */
-static bool turnstile_enter(struct zcache *cache, struct zc_store *s)
+/* One thread at a time into a serial store.  False: its turn did not come in time. */
+static bool turnstile_enter(struct zc_store *s, uint64_t deadline_ns)
 {
-    uint64_t deadline = zc_plat_deadline_ns(cache->opt.max_stall_ms);
-    bool in_time = true;
+    bool in_time = deadline_ns != 0;
 
     if ((s->cb.flags & ZCACHE_STORE_SERIAL) == 0) {
         return true;
     }
     zc_lock_acquire(&s->lock);
     while (s->busy && in_time) {
-        in_time = zc_cond_wait(&s->cond, &s->lock, deadline);
+        in_time = zc_cond_wait(&s->cond, &s->lock, deadline_ns);
     }
     in_time = !s->busy;
     s->busy = true; /* either way somebody is inside */
@@ -239,6 +234,27 @@ static void turnstile_leave(struct zc_store *s)
     s->busy = false;
     zc_cond_broadcast(&s->cond);
     zc_lock_release(&s->lock);
+}
+
+bool zc_batch_turn(struct zc_batch *batch, uint64_t deadline_ns)
+{
+    zc_lock_assert_none();
+    batch->has_turn = turnstile_enter(batch->store, deadline_ns);
+    return batch->has_turn;
+}
+
+static void give_turn(struct zc_batch *b)
+{
+    if (b->has_turn) {
+        b->has_turn = false;
+        turnstile_leave(b->store);
+    }
+}
+
+void zc_batch_drop(struct zc_batch *batch)
+{
+    give_turn(batch);
+    batch_unref(batch);
 }
 
 static int call_store(struct zc_batch *b)
@@ -295,22 +311,22 @@ static uint64_t publish(struct zc_batch *b)
 void zc_batch_call(struct zc_batch *batch, struct zc_thread *th)
 {
     struct zcache *cache = batch->cache;
-    struct zc_store *store = batch->store;
     int rc = -ETIMEDOUT;
     uint64_t token;
-    bool may_call;
 
     ZC_DEBUG_ASSERT(!zc_epoch_inside(th->epoch));
     zc_lock_assert_none();
     atomic_fetch_add(&batch->refs, 2); /* the completion's, and ours while we are in here */
-    may_call = turnstile_enter(cache, store);
+    if (!batch->has_turn) {
+        (void)zc_batch_turn(batch, zc_plat_deadline_ns(cache->opt.max_stall_ms));
+    }
     token = publish(batch);
-    if (may_call) {
+    if (batch->has_turn) {
         batch->outer = th->callbacks;
         th->callbacks = batch;
         rc = call_store(batch);
         th->callbacks = batch->outer;
-        turnstile_leave(store);
+        give_turn(batch);
     }
     if (rc > 0 && rc != ZCACHE_PENDING) {
         zc_core_log(cache, ZCACHE_LOG_ERROR, "store.result",

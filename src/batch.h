@@ -51,6 +51,7 @@ struct zc_batch {
     struct zc_batch *outer;   /* callbacks this thread was in before: thread.h */
     struct zc_list announced; /* a discard's, on the table's list */
     uint32_t slot;
+    bool has_turn;         /* in a serial store; maker only */
     _Atomic uint32_t refs; /* maker, completion, the call itself */
     _Atomic bool done;
     uint64_t start_ns;
@@ -91,6 +92,17 @@ unsigned zc_batch_room(struct zcache *cache);
 /** zc_batch_buffer() - memory for a page's copy, from the budget for copies in flight; or NULL. */
 void *zc_batch_buffer(struct zcache *cache, size_t size);
 void zc_batch_buffer_free(struct zcache *cache, void *buf, size_t size);
+
+/**
+ * zc_batch_turn() - wait for the batch's turn in a serial store, before it is filled.
+ * @deadline_ns: 0 not at all.
+ *
+ * For writes: a page that is claimed for a batch whose turn does not come would count as failed.
+ * The caller must not wait for anything else until the batch is called or dropped.
+ *
+ * Return: whether it is the batch's turn.
+ */
+bool zc_batch_turn(struct zc_batch *batch, uint64_t deadline_ns);
 
 /** zc_batch_call() - hand a filled batch to the store; no lock held, no section. */
 void zc_batch_call(struct zc_batch *batch, struct zc_thread *th);

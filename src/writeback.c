@@ -398,6 +398,10 @@ static unsigned write_group(struct zcache_tenant *t,
     if (room == 0 || zc_batch_make(t, ZCACHE_IO_WRITE, finish_write, deadline_ns, &b) != 0) {
         return 0;
     }
+    if (!zc_batch_turn(b, deadline_ns)) {
+        zc_batch_drop(b);
+        return 0;
+    }
     while (used < n && b->io.n_pages < room && same_group(t, pages[0]->key, pages[used]->key)) {
         struct zc_entry *e = pages[used];
         int rc = claim(b, th, e->key, true);
