@@ -9,7 +9,7 @@
 #include "script.h"
 #include "unit/inside.h"
 
-#define PAGES 8u
+#define PAGES UINT64_C(8)
 
 static struct zcache_key key_at(uint64_t i)
 {

@@ -117,7 +117,7 @@ static void a_failed_put_leaves_no_older_version(void **state)
 
 /* ---- charges ------------------------------------------------------------------------------------ */
 
-#define PAGES 4u
+#define PAGES UINT64_C(4)
 
 /*
  * Four new pages in one call; the memory for the payload or the record of one of them is refused.  What
