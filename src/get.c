@@ -142,7 +142,7 @@ static int look(const struct zc_where *w,
     }
     if (ZC_UNLIKELY(h->promote)) {
         /* No room, or it changed meanwhile: it stays as it is. */
-        (void)zc_tier_promote(w, key, h->word, false);
+        (void)zc_tier_promote(w, key, h->word, 0);
     }
     return 0;
 }
@@ -506,7 +506,7 @@ static int make_raw(const struct zc_where *w,
         return rc;
     }
     ZC_SYNC_POINT("get.reserved", key);
-    rc = zc_tier_promote(w, key, word, true);
+    rc = zc_tier_promote(w, key, word, bytes);
     if (rc != 0) {
         zc_quota_refund(account, bytes);
         zc_progress_signal(w->cache);
