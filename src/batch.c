@@ -23,6 +23,7 @@
 #include <errno.h>
 
 #include "mathx.h"
+#include "sync_point.h"
 
 #define SLOTS      256u
 #define WRITE_KEPT 2u
@@ -397,6 +398,7 @@ int zc_batch_complete(struct zcache *cache, struct zc_thread *th, uint64_t token
     }
     atomic_store(&b->done, true);
     zc_progress_signal(cache);
+    ZC_SYNC_POINT("batch.finished", b->io_page[0].key);
     batch_unref(b);
     return 0;
 }

@@ -21,6 +21,7 @@
 
 #include "flush.h"
 #include "mathx.h"
+#include "sync_point.h"
 
 #define BATCH             64u
 #define COLLISION_FLUSHES 3
@@ -268,6 +269,7 @@ int zc_close_tenant(struct zcache_tenant *t, struct zc_thread *th, enum zcache_c
         return rc;
     }
     rc = zc_tenant_wait_idle(t, deadline);
+    ZC_SYNC_POINT("close.waited", ((struct zcache_key){t->slot, 0}));
     if (rc == 0) {
         zc_epoch_drain(th->epoch);
         rc = empty(t, th, mode, deadline);
@@ -275,6 +277,7 @@ int zc_close_tenant(struct zcache_tenant *t, struct zc_thread *th, enum zcache_c
     if (rc == 0) { /* batches of the flush hold the tenant until their completion is over */
         rc = zc_tenant_wait_idle(t, deadline);
     }
+    ZC_SYNC_POINT("close.emptied", ((struct zcache_key){t->slot, 0}));
     if (rc == 0) {
         rc = wait_uncharged(t, th, deadline);
     }

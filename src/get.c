@@ -20,6 +20,7 @@
 #include "load.h"
 #include "mathx.h"
 #include "reclaim.h"
+#include "sync_point.h"
 #include "tier.h"
 
 /* What a look-up found. */
@@ -140,7 +141,7 @@ static int look(const struct zc_where *w,
     }
     if (ZC_UNLIKELY(h->promote)) {
         /* No room, or it changed meanwhile: it stays as it is. */
-        (void)zc_tier_promote(w, key, h->word, false);
+        (void)zc_tier_promote(w, key, h->word, 0);
     }
     return 0;
 }
@@ -327,12 +328,17 @@ int zc_get_many(struct zcache_tenant *t,
 
 /* ---- take ---------------------------------------------------------------------------------- */
 
+/* What is taken: a version of a record, which the reference keeps from being another page's. */
+struct taken {
+    struct zc_entry *entry;
+    uint32_t version;
+};
+
 /* Unlinks the page if it is still what was delivered.  0, ZCACHE_UNWRITTEN; -EAGAIN; waits: errors.
  * */
 static int unlink_taken(const struct zc_where *w,
                         struct zcache_key key,
-                        const struct hit *h,
-                        uint32_t version,
+                        const struct taken *taken,
                         unsigned flags,
                         uint64_t deadline_ns)
 {
@@ -345,8 +351,8 @@ static int unlink_taken(const struct zc_where *w,
     if (e != NULL && zc_entry_state(e) == ZC_WRITING) {
         rc = zc_page_wait_locked(w, e, (flags & ZCACHE_NOWAIT) != 0, deadline_ns);
         rc = rc == 0 ? -EAGAIN : rc;
-    } else if (e != NULL && zc_entry_state(e) == ZC_LIVE && e->version == version &&
-               atomic_load_explicit(&e->payload, memory_order_relaxed) == h->word) {
+    } else if (e != NULL && zc_entry_state(e) == ZC_LIVE && e == taken->entry &&
+               e->version == taken->version) {
         bool dirty = zc_entry_has(e, ZC_F_DIRTY);
 
         zc_page_unlink_locked(w, e);
@@ -358,8 +364,11 @@ static int unlink_taken(const struct zc_where *w,
     return rc;
 }
 
-/* The version that the word belongs to; read under the lock, before decoding. */
-static int note_version(const struct zc_where *w, struct zcache_key key, uint32_t *version)
+/*
+ * The version that is there, before its bytes are read.  Neither its number nor the address of its
+ * payload would do: a record that is made anew counts from the start, and free memory is used again.
+ */
+static int note_version(const struct zc_where *w, struct zcache_key key, struct taken *out)
 {
     struct zc_entry *e;
     int rc = ZCACHE_MISS;
@@ -367,7 +376,8 @@ static int note_version(const struct zc_where *w, struct zcache_key key, uint32_
     zc_lock_acquire(&w->shard->lock);
     e = zc_shard_find_locked(w->shard, w->hash, w->tenant->slot, key);
     if (e != NULL && zc_entry_resident(e)) {
-        *version = e->version;
+        zc_entry_ref(e);
+        *out = (struct taken){.entry = e, .version = e->version};
         rc = 0;
     }
     zc_lock_release(&w->shard->lock);
@@ -382,9 +392,9 @@ static int take_once(const struct zc_where *w,
                      unsigned flags,
                      uint64_t deadline_ns)
 {
-    uint32_t version;
+    struct taken taken;
     struct hit h;
-    int rc = note_version(w, key, &version);
+    int rc = note_version(w, key, &taken);
 
     if (rc != 0) {
         return rc;
@@ -392,11 +402,13 @@ static int take_once(const struct zc_where *w,
     zc_epoch_enter(w->thread->epoch);
     rc = hit(w, key, buf, cap, flags | ZCACHE_PEEK, &h);
     zc_epoch_exit(w->thread->epoch);
-    if (rc != 0) {
-        return rc;
+    if (rc == 0) {
+        ZC_SYNC_POINT("get.delivered", key);
+        rc = unlink_taken(w, key, &taken, flags, deadline_ns);
     }
-    rc = unlink_taken(w, key, &h, version, flags, deadline_ns);
-    if (rc >= 0) {
+    zc_epoch_stock(w->thread->epoch, 1);
+    zc_core_unref_entry(w->cache, w->thread, taken.entry, w->tenant->account);
+    if (rc >= 0 && rc != ZCACHE_MISS) {
         count_hit(w->tenant, &h);
         if (len_out != NULL) {
             *len_out = h.len;
@@ -500,7 +512,8 @@ static int make_raw(const struct zc_where *w,
     if (rc != 0) {
         return rc;
     }
-    rc = zc_tier_promote(w, key, word, true);
+    ZC_SYNC_POINT("get.reserved", key);
+    rc = zc_tier_promote(w, key, word, bytes);
     if (rc != 0) {
         zc_quota_refund(account, bytes);
         zc_progress_signal(w->cache);

@@ -218,12 +218,12 @@ static void finish_page(struct zc_batch *b, struct zc_thread *th, size_t i)
                     "the store says it read %zu bytes of a page; 1 to %zu are possible", ip->len,
                     ip->cap);
     }
+    if (ip->status == 0 && e != NULL) {
+        ip->status = build_version(b, i, &v, &used);
+    }
     count_load(b->tenant, ip, e != NULL);
     if (e == NULL) {
         return;
-    }
-    if (ip->status == 0) {
-        ip->status = build_version(b, i, &v, &used);
     }
     zc_epoch_stock(th->epoch, 4);
     zc_lock_acquire(&w.shard->lock);

@@ -215,6 +215,7 @@ static int publish(struct put *p)
         rc = prepare_entry(p);
     }
     while (rc == 0 || rc == -EAGAIN) {
+        ZC_SYNC_POINT("put.prepared", p->key);
         rc = try_publish(p);
         if (rc != -EAGAIN) {
             break;

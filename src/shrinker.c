@@ -13,10 +13,13 @@
  * the tenant is above its share (weight) and its reserve, and at most a batch; so equal tenants
  * differ by one batch at most.  The charge is read again before every visit.
  *
- * A visit ends in one of three ways, which are counted apart:
- *     no candidate       nothing above share or reserve, or nothing to look at: skipped, costs
- *     nothing tried and failed   looked at pages and freed nothing: after 16 in a row the pass ends
+ * A visit ends in one of four ways:
+ *     no candidate       nothing above share or reserve, or nothing to look at: skipped, costs nothing
+ *     nothing may leave  all it looked at is pinned, past the WAL horizon, or dirty and not to be
+ *                        written now
+ *     tried and failed   writes failed, or pages were in other hands: after 16 in a row the pass ends
  *     freed n bytes
+ * However many tenants have nothing to give, the pass goes on to those that have.
  *
  * A pass that frees nothing is followed by one that ignores shares, and that by a forced one (no
  * second chance).  If that frees nothing either, the shrinker is quiet for a while, and puts do not
@@ -166,6 +169,7 @@ static void divide(struct zcache *cache, struct division *d)
 
 enum visit {
     NO_CANDIDATE,
+    NOTHING_MAY_LEAVE,
     TRIED_AND_FAILED,
     FREED
 };
@@ -200,7 +204,7 @@ static enum visit visit(struct zc_shrinker *s,
         return NO_CANDIDATE;
     }
     zc_stat_add(t->stat, ZC_C_shrinker_failures, 1);
-    return TRIED_AND_FAILED;
+    return r.got.failed_pages + r.got.busy_pages == 0 ? NOTHING_MAY_LEAVE : TRIED_AND_FAILED;
 }
 
 /* Once around.  Whether anything was freed. */

@@ -23,6 +23,7 @@
 #include <string.h>
 
 #include "mathx.h"
+#include "sync_point.h"
 
 #define TABLE_CHUNK  1024u
 #define TABLE_CHUNKS 1024u
@@ -391,6 +392,7 @@ int zc_tenant_wait_idle(struct zcache_tenant *t, uint64_t deadline_ns)
     int rc = 0;
 
     while (atomic_load(&t->ops) != 0 && rc == 0) {
+        ZC_SYNC_POINT("tenant.found_busy", ((struct zcache_key){t->slot, 0}));
         if (!zc_progress_wait(t->cache, &seq, deadline_ns)) {
             rc = atomic_load(&t->ops) == 0 ? 0 : -ETIMEDOUT;
         }

@@ -318,7 +318,7 @@ static int decode_and_swap(const struct zc_where *w, struct zcache_key key, uint
     return rc;
 }
 
-int zc_tier_promote(const struct zc_where *w, struct zcache_key key, uint64_t word, bool reserved)
+int zc_tier_promote(const struct zc_where *w, struct zcache_key key, uint64_t word, size_t reserved)
 {
     struct zc_account *account = w->tenant->account;
     size_t need = 0;
@@ -328,11 +328,11 @@ int zc_tier_promote(const struct zc_where *w, struct zcache_key key, uint64_t wo
     zc_epoch_enter(w->thread->epoch);
     if (find_form(w, key, word) != NULL) { /* now the word's memory is safe to look at */
         need = zc_page_bytes(zc_word_sizes(word).raw, ZC_CODEC_NONE);
-        if (!reserved && zc_quota_reserve(account, need, ZC_QUOTA_PUT) != NULL) {
+        if (reserved == 0 && zc_quota_reserve(account, need, ZC_QUOTA_PUT) != NULL) {
             rc = -EDQUOT;
-        } else {
+        } else if (reserved == 0 || reserved == need) { /* else a newer page got the address */
             rc = decode_and_swap(w, key, word);
-            if (rc != 0 && !reserved) {
+            if (rc != 0 && reserved == 0) {
                 zc_quota_refund(account, need);
             }
         }

@@ -38,11 +38,15 @@ enum zcache_tier zc_tier_next(const struct zcache *cache, enum zcache_tier from)
 /**
  * zc_tier_promote() - make a compressed or same-filled page raw; no lock, no section.
  * @word:     the form that was seen; if the page has another one now, nothing is done.
- * @reserved: zc_page_bytes() of the frame is reserved already, and stays the caller's on failure.
+ * @reserved: zc_page_bytes() of the frame, if that is reserved already; it stays the caller's on
+ *            failure.  0: nothing is.
  *
  * Return: 0; -EAGAIN the page is not what it was; -EDQUOT no room without reclaim; -ENOMEM;
  * -EBADMSG.
  */
-int zc_tier_promote(const struct zc_where *w, struct zcache_key key, uint64_t word, bool reserved);
+int zc_tier_promote(const struct zc_where *w,
+                    struct zcache_key key,
+                    uint64_t word,
+                    size_t reserved);
 
 #endif /* ZC_TIER_H */

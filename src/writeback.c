@@ -116,6 +116,7 @@ static int claim(struct zc_batch *b, struct zc_thread *th, struct zcache_key key
     uint64_t word = 0;
     int rc;
 
+    ZC_SYNC_POINT("writeback.picked", key);
     *bp = (struct zc_batch_page){.isolated = isolated};
     *ip = (struct zcache_io_page){.key = key};
     zc_epoch_stock(th->epoch, 2);

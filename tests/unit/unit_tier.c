@@ -371,7 +371,7 @@ static void a_damaged_page_is_not_promoted(void **state)
     const uint64_t word = word_of(f.t, KEY);
     const struct zc_where w = where_of(f.t, KEY);
     damage(f.t, KEY);
-    assert_int_equal(zc_tier_promote(&w, KEY, word, false), -EBADMSG);
+    assert_int_equal(zc_tier_promote(&w, KEY, word, 0), -EBADMSG);
     assert_true(word_of(f.t, KEY) == word);
     assert_int_equal(settled_charge(f.t), charge);
     damage(f.t, KEY);
@@ -383,6 +383,7 @@ static void a_damaged_page_is_not_promoted(void **state)
 
 static void a_promotion_makes_a_page_raw(void **state)
 {
+    const size_t bytes = zc_page_bytes(PAGE, ZC_CODEC_NONE);
     struct fixture f;
     uint64_t freed;
 
@@ -394,10 +395,9 @@ static void a_promotion_makes_a_page_raw(void **state)
         assert_int_equal(demote(&f, ZCACHE_TIER_DENSE, &freed), ZC_TIER_MOVED);
         const struct zc_where w = where_of(f.t, KEY);
         if (reserved) {
-            assert_null(
-                zc_quota_reserve(f.t->account, zc_page_bytes(PAGE, ZC_CODEC_NONE), ZC_QUOTA_PUT));
+            assert_null(zc_quota_reserve(f.t->account, bytes, ZC_QUOTA_PUT));
         }
-        assert_int_equal(zc_tier_promote(&w, KEY, word_of(f.t, KEY), reserved != 0), 0);
+        assert_int_equal(zc_tier_promote(&w, KEY, word_of(f.t, KEY), reserved ? bytes : 0), 0);
         assert_int_equal(settled_charge(f.t), raw);
         assert_int_equal(zc_entry_tier(entry_of(f.t, KEY)), ZCACHE_TIER_RAW);
         assert_int_equal(stats_of(f.t).tier[ZCACHE_TIER_DENSE].promotions, reserved + 1);
@@ -422,23 +422,24 @@ static void a_promotion_that_cannot_be_changes_nothing(void **state)
     const struct zc_where w = where_of(f.t, KEY);
     const struct zc_where elsewhere = where_of(f.t, key_of(1, 1));
 
-    assert_int_equal(zc_tier_promote(&w, KEY, word + 64, false), -EAGAIN);
-    assert_int_equal(zc_tier_promote(&elsewhere, key_of(1, 1), word, false), -EAGAIN);
+    assert_int_equal(zc_tier_promote(&w, KEY, word + 64, 0), -EAGAIN);
+    assert_int_equal(zc_tier_promote(&elsewhere, key_of(1, 1), word, 0), -EAGAIN);
     fail_after(f.cache, 1);
-    assert_int_equal(zc_tier_promote(&w, KEY, word, false), -ENOMEM);
+    assert_int_equal(zc_tier_promote(&w, KEY, word, 0), -ENOMEM);
     fail_after(f.cache, 0);
     assert_int_equal(zc_quota_charge(f.t->account), charge);
     /* What the caller reserved stays his. */
     assert_null(zc_quota_reserve(f.t->account, bytes, ZC_QUOTA_PUT));
-    assert_int_equal(zc_tier_promote(&w, KEY, word + 64, true), -EAGAIN);
+    assert_int_equal(zc_tier_promote(&w, KEY, word + 64, bytes), -EAGAIN);
+    assert_int_equal(zc_tier_promote(&w, KEY, word, bytes - 16), -EAGAIN);
     fail_after(f.cache, 1);
-    assert_int_equal(zc_tier_promote(&w, KEY, word, true), -ENOMEM);
+    assert_int_equal(zc_tier_promote(&w, KEY, word, bytes), -ENOMEM);
     fail_after(f.cache, 0);
     assert_int_equal(zc_quota_charge(f.t->account), charge + bytes);
     zc_quota_refund(f.t->account, bytes);
 
     const uint64_t taken = use_up(f.t->account);
-    assert_int_equal(zc_tier_promote(&w, KEY, word, false), -EDQUOT);
+    assert_int_equal(zc_tier_promote(&w, KEY, word, 0), -EDQUOT);
     give_back(f.t->account, taken);
     assert_int_equal(settled_charge(f.t), charge);
     assert_true(word_of(f.t, KEY) == word);
