@@ -31,6 +31,7 @@
 
 #include <errno.h>
 
+#include "fault.h"
 #include "mathx.h"
 #include "reclaim.h"
 
@@ -444,7 +445,7 @@ int zc_shrinker_start(struct zcache *cache)
     zc_cond_init(&s->cond);
     cache->shrinker = s;
     atomic_store(&cache->bell.rung, 0);
-    if (pthread_create(&s->id, NULL, shrinker_main, s) != 0) {
+    if (ZC_FAULT(thread) || pthread_create(&s->id, NULL, shrinker_main, s) != 0) {
         zc_cond_fini(&s->cond);
         zc_lock_fini(&s->lock);
         mem->free(mem->ctx, s, sizeof(*s));
