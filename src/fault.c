@@ -16,6 +16,7 @@
 
 static struct {
     _Atomic uint64_t left; /* requests until one is refused; 0 none */
+    _Atomic uint64_t n_requests;
     _Atomic uint64_t n_refused;
     _Atomic bool lasting; /* the refused one was the first of all */
     _Atomic int whose;
@@ -31,6 +32,7 @@ void zc_fault_arm(const struct zc_fault_plan *p)
 {
     (void)zc_fault_disarm();
     atomic_store(&plan.n_refused, 0);
+    atomic_store(&plan.n_requests, 0);
     atomic_store(&plan.lasting, p->lasting);
     atomic_store(&plan.whose, (int)p->whose);
     atomic_store(&plan.sites, p->sites != 0 ? p->sites : UINT32_MAX);
@@ -60,6 +62,7 @@ bool zc_fault_hit(enum zc_fault_site site)
     if (left == 0 || !is_about(site)) {
         return false;
     }
+    atomic_fetch_add(&plan.n_requests, 1);
     /* A lasting plan stays at 1. */
     while (left > 0 && !(left == 1 && atomic_load(&plan.lasting)) &&
            !atomic_compare_exchange_weak(&plan.left, &left, left - 1)) {
@@ -70,6 +73,11 @@ bool zc_fault_hit(enum zc_fault_site site)
     atomic_fetch_add(&plan.n_refused, 1);
     atomic_fetch_add(&refused_at[site], 1);
     return true;
+}
+
+uint64_t zc_fault_requests(void)
+{
+    return atomic_load(&plan.n_requests);
 }
 
 uint64_t zc_fault_refused(enum zc_fault_site site)

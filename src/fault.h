@@ -64,6 +64,9 @@ void zc_fault_arm(const struct zc_fault_plan *plan);
 /** zc_fault_disarm() - refuse nothing.  Return: how many requests the plan refused. */
 uint64_t zc_fault_disarm(void);
 
+/** zc_fault_requests() - how many the last plan was about, up to the last one it could refuse. */
+uint64_t zc_fault_requests(void);
+
 /** zc_fault_refused() - requests refused at a site since the process began. */
 uint64_t zc_fault_refused(enum zc_fault_site site);
 

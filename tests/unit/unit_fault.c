@@ -52,6 +52,9 @@ static void the_nth_request_is_refused(void **state)
         assert_int_equal(zc_fault_refused(ZC_FAULT_object) - before, expected != 0);
         assert_int_equal(refusals(), 0);
     }
+    zc_fault_arm(&(struct zc_fault_plan){.nth = 100});
+    (void)refusals();
+    assert_int_equal(zc_fault_requests(), REQUESTS);
     zc_fault_arm(&(struct zc_fault_plan){.nth = 0});
     assert_int_equal(refusals(), 0);
     assert_int_equal(zc_fault_disarm(), 0);
