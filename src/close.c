@@ -20,6 +20,7 @@
 #include <errno.h>
 
 #include "mathx.h"
+#include "reclaim.h"
 #include "writeback.h"
 
 #define BATCH             64u
@@ -29,9 +30,12 @@
 
 static int flush_one(struct zcache_tenant *t, struct zc_thread *th, uint64_t deadline_ns)
 {
-    int rc = zc_writeback_flush(t, th, deadline_ns);
     int barrier = 0;
+    int rc;
 
+    do {
+        rc = zc_writeback_flush(t, th, deadline_ns);
+    } while (rc == -ENOMEM && zc_reclaim_metadata(t->cache, th, deadline_ns));
     /* Also for what reclaim has written since the last barrier. */
     if (atomic_exchange(&t->unbarriered, 0) != 0) {
         barrier = zc_writeback_barrier(t, th, deadline_ns);
@@ -63,7 +67,7 @@ int zc_flush(struct zcache_tenant *top, struct zc_thread *th, uint64_t deadline_
     int rc = zc_flush_subtree(top, th, deadline_ns);
     int earlier = atomic_exchange(&top->error, 0);
 
-    return rc != 0 ? rc : earlier;
+    return earlier != 0 ? earlier : rc; /* what else is in the way is there next time too */
 }
 
 /* ---- drop ---------------------------------------------------------------------------------- */
