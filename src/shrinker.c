@@ -418,14 +418,15 @@ static void *shrinker_main(void *arg)
     zc_plat_thread_setup("zcache-shrink");
     while ((reasons & ZC_BELL_STOP) == 0) {
         reasons = wait_for_bell(s);
+        begin_running(s);
         if (th == NULL) {
             th = zc_core_thread(cache);
         }
-        if (th == NULL) { /* no memory for it yet; whoever rings again will find some */
-            continue;
+        if (th != NULL) {
+            round_of_work(s, th, reasons);
+        } else { /* no memory for it yet; those who rang wait, and do not ring again */
+            s->retry_ns = zc_plat_deadline_ns(QUIET_MAX_MS);
         }
-        begin_running(s);
-        round_of_work(s, th, reasons);
         end_running(s);
     }
     return NULL;

@@ -41,6 +41,7 @@ struct fault_owner {
     uint64_t gets;
     uint64_t pins;
     uint64_t deletes;
+    uint64_t moved; /* pages that the parent took over although the tenant is open */
 };
 
 struct fault {
@@ -57,17 +58,17 @@ struct fault {
 
 struct fault_case {
     const char *name;
-    const char
-        *options;      /* of the cache, besides those that keep the shrinker asleep; may be NULL */
-    uint64_t capacity; /* 0: 16 MiB */
-    uint64_t limit;    /* of t; 0: none */
-    unsigned store;    /* MEM_STORE_*; 0: no store */
-    bool elsewhere;    /* act() runs on a thread that never called the cache */
-    bool restless;     /* the shrinker works too, and is refused memory as well */
-    bool no_close;     /* the scenario closes the cache itself */
+    const char *options; /* of the cache, beside those that let the shrinker sleep; or NULL */
+    uint64_t capacity;   /* 0: 16 MiB */
+    uint64_t limit;      /* of t; 0: none */
+    unsigned store;      /* MEM_STORE_*; 0: no store */
+    bool elsewhere;      /* act() runs on a thread that never called the cache */
+    bool restless;       /* the shrinker works too, and is refused memory as well */
+    bool alone;          /* each request is refused alone only: with all of them it would wait */
     void (*prepare)(struct fault *f);
     int (*act)(struct fault *f);
     void (*after)(struct fault *f, int rc); /* after each act(), disarmed */
+    void (*test)(void);                     /* a test of its own shape instead */
     int may[6];                             /* what act() may return if it fails; ends with 0 */
 };
 
@@ -76,9 +77,10 @@ int fault_main(int argc, char **argv, const struct fault_case *cases, size_t n);
 
 /*
  * The loop by itself: @once does everything between arming, which is its job, and the last close. It
- * returns how many requests were refused.
+ * returns how many requests were refused.  With @alone each N is tried once only.
  */
 void fault_each(const char *name,
+                bool alone,
                 uint64_t (*once)(void *ctx, const struct zc_fault_plan *plan),
                 void *ctx);
 
@@ -126,6 +128,9 @@ void fault_demote(struct fault_owner *o, unsigned page, enum zcache_tier tier);
 
 /* Whether the index has the page; takes no memory. */
 bool fault_cached(const struct fault_owner *o, unsigned page);
+
+/* t was closed: its calls are the parent's now, and its pages only in the store, if anywhere. */
+void fault_closed(struct fault *f);
 
 /* Everything at rest that must hold of a cache. */
 void fault_check(struct fault *f);
