@@ -453,6 +453,24 @@ static int check_store(const struct zcache_store *store)
     return (store->flags & ~known) == 0 && store->group_shift <= 16 ? 0 : -EINVAL;
 }
 
+/* With room for its record made, if need be. */
+static int open_tenant(struct zcache_tenant *parent,
+                       struct zc_thread *th,
+                       const struct zcache_tenant_options *opts,
+                       struct zcache_tenant **out)
+{
+    struct zcache *cache = parent->cache;
+    uint64_t deadline = zc_plat_deadline_ns(cache->opt.max_stall_ms);
+    bool no_room;
+    int rc;
+
+    do {
+        rc = zc_tenant_open(cache, parent, opts, out);
+        no_room = rc == -ENOMEM && atomic_load(&cache->meta_refused) != 0;
+    } while (no_room && zc_reclaim_metadata(cache, th, deadline));
+    return no_room ? -ENOSPC : rc;
+}
+
 int zcache_tenant_open(struct zcache_tenant *parent,
                        const struct zcache_tenant_options *opts,
                        struct zcache_tenant **out)
@@ -480,7 +498,7 @@ int zcache_tenant_open(struct zcache_tenant *parent,
     rc = rc != 0 ? rc : check_store(checked.store);
     rc = rc != 0 ? rc : begin(parent, &th);
     if (rc == 0) {
-        rc = zc_tenant_open(parent->cache, parent, &checked, out);
+        rc = open_tenant(parent, th, &checked, out);
         zc_tenant_leave(parent);
     }
     return rc;
