@@ -20,6 +20,7 @@ static struct {
     uint64_t nth;
     bool lasting;
     bool done;
+    char where[100]; /* of a test with a loop of its own */
 } now;
 
 /* ---- content --------------------------------------------------------------------------------- */
@@ -300,17 +301,22 @@ void fault_check_stored(struct fault *f, const struct fault_owner *o)
 
 /* ---- one scenario ------------------------------------------------------------------------------ */
 
-static void begin(struct fault *f, const struct fault_case *c)
+struct fault *fault_begin(const struct fault_case *c)
 {
     const uint64_t capacity = c->capacity != 0 ? c->capacity : 16 * MIB;
+    struct fault *f = malloc(sizeof(*f));
     char text[256];
 
+    REQUIRE(f != NULL);
     *f = (struct fault){.c = c};
     (void)snprintf(text, sizeof(text), "%s%s%s", c->restless ? "latency_sample=1" : QUIET,
                    c->options != NULL ? "," : "", c->options != NULL ? c->options : "");
     if (c->store != 0) {
         f->store = mem_store_new(MEM_STORE_SYNC);
-        const struct zcache_store callbacks = mem_store_callbacks(f->store, c->store);
+        struct zcache_store callbacks = mem_store_callbacks(f->store, c->store);
+        if (c->attach != NULL) {
+            c->attach(f, &callbacks);
+        }
         f->cache = open_cache(capacity, &callbacks, text);
         atomic_store(&f->store->cache, f->cache);
     } else {
@@ -323,6 +329,7 @@ static void begin(struct fault *f, const struct fault_case *c)
     if (c->prepare != NULL) {
         c->prepare(f);
     }
+    return f;
 }
 
 struct armed_act {
@@ -365,24 +372,27 @@ static bool may_return(const struct fault_case *c, int rc)
     return found;
 }
 
-static void end(struct fault *f)
+void fault_end(struct fault *f)
 {
-    REQUIRE_EQUAL(zcache_close(f->cache, f->store != NULL ? ZCACHE_FLUSH : ZCACHE_DISCARD), 0);
+    if (f->cache != NULL) {
+        const unsigned flags = f->store != NULL ? ZCACHE_FLUSH : ZCACHE_DISCARD;
+
+        REQUIRE_EQUAL(zcache_close(f->cache, flags), 0);
+    }
     if (f->store != NULL) {
         fault_check_stored(f, &f->root);
         fault_check_stored(f, &f->t);
         mem_store_free(f->store);
     }
+    free(f);
 }
 
 static uint64_t run_once(void *ctx, const struct zc_fault_plan *plan)
 {
     const struct fault_case *c = ctx;
     struct zc_fault_plan own = *plan;
-    struct fault *f = malloc(sizeof(*f));
+    struct fault *f = fault_begin(c);
 
-    REQUIRE(f != NULL);
-    begin(f, c);
     own.whose = c->restless ? ZC_FAULT_ALL : ZC_FAULT_MINE;
     struct armed_act a = act_where_it_belongs(f, &own);
     const uint64_t n_refused = a.n_refused;
@@ -408,8 +418,7 @@ static uint64_t run_once(void *ctx, const struct zc_fault_plan *plan)
         }
     }
     fault_check(f);
-    end(f);
-    free(f);
+    fault_end(f);
     return n_refused;
 }
 
@@ -458,19 +467,32 @@ static void run_case(void **state)
 {
     const struct fault_case *c = *state;
 
-    now.done = c->test != NULL;
+    now.done = false;
+    now.where[0] = '\0';
     if (c->test != NULL) {
         c->test();
+        now.done = true;
     } else {
         fault_each(c->name, c->alone, run_once, *state);
     }
+}
+
+void fault_at(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(now.where, sizeof(now.where), format, args);
+    va_end(args);
 }
 
 static int report(void **state)
 {
     (void)state;
     (void)zc_fault_disarm();
-    if (!now.done) {
+    if (!now.done && now.where[0] != '\0') {
+        print_error("%s\n", now.where);
+    } else if (!now.done) {
         print_error("%s: request %" PRIu64 " refused%s\n", now.name, now.nth,
                     now.lasting ? ", and all that follow" : "");
     }

@@ -65,6 +65,8 @@ struct fault_case {
     bool elsewhere;      /* act() runs on a thread that never called the cache */
     bool restless;       /* the shrinker works too, and is refused memory as well */
     bool alone;          /* each request is refused alone only: with all of them it would wait */
+    /* May put callbacks of its own before those of the store. */
+    void (*attach)(struct fault *f, struct zcache_store *callbacks);
     void (*prepare)(struct fault *f);
     int (*act)(struct fault *f);
     void (*after)(struct fault *f, int rc); /* after each act(), disarmed */
@@ -83,6 +85,10 @@ void fault_each(const char *name,
                 bool alone,
                 uint64_t (*once)(void *ctx, const struct zc_fault_plan *plan),
                 void *ctx);
+
+/* What every scenario begins and ends with; the end closes the cache if that is left to it. */
+struct fault *fault_begin(const struct fault_case *c);
+void fault_end(struct fault *f);
 
 struct zcache_key fault_key(unsigned page);
 
@@ -136,6 +142,9 @@ void fault_closed(struct fault *f);
 void fault_check(struct fault *f);
 /* The store has every page of the model, as a flush leaves it. */
 void fault_check_stored(struct fault *f, const struct fault_owner *o);
+
+/* Where a test with a loop of its own has come to, for the case that it fails. */
+void fault_at(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Runs @fn on a thread of its own, to its end. */
 void fault_elsewhere(void (*fn)(void *arg), void *arg);
