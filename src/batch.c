@@ -181,7 +181,7 @@ unsigned zc_batch_room(struct zcache *cache)
 
 /* ---- copies -------------------------------------------------------------------------------- */
 
-void *zc_batch_buffer(struct zcache *cache, size_t size)
+int zc_batch_buffer(struct zcache *cache, size_t size, void **out)
 {
     size_t bytes = zc_pool_round(size);
     uint64_t left = atomic_load(&cache->io->copy_left);
@@ -189,14 +189,16 @@ void *zc_batch_buffer(struct zcache *cache, size_t size)
 
     do {
         if (left < bytes) {
-            return NULL;
+            return -EAGAIN;
         }
     } while (!atomic_compare_exchange_weak(&cache->io->copy_left, &left, left - bytes));
     buf = zc_core_alloc(cache, cache->topo.cpu_node[zc_plat_cpu()], size);
     if (buf == NULL) {
         atomic_fetch_add(&cache->io->copy_left, bytes);
+        return -ENOMEM;
     }
-    return buf;
+    *out = buf;
+    return 0;
 }
 
 void zc_batch_buffer_free(struct zcache *cache, void *buf, size_t size)

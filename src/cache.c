@@ -17,6 +17,7 @@
 
 #include "batch.h"
 #include "close.h"
+#include "fault.h"
 #include "flush.h"
 #include "mathx.h"
 #include "report.h"
@@ -33,6 +34,13 @@ static int open_root(struct zcache *cache)
     return zc_tenant_open(cache, NULL, &opts, &cache->root);
 }
 
+static void release(struct zcache *cache)
+{
+    cache->tag = 0;
+    free(cache);
+    ZC_FAULT_HOLD(-(int64_t)sizeof(*cache));
+}
+
 static void dismantle(struct zcache *cache)
 {
     zc_shrinker_stop(cache);
@@ -42,8 +50,7 @@ static void dismantle(struct zcache *cache)
     zc_io_destroy(cache);
     zc_core_fini(cache);
     zc_plat_fork_guard_destroy(&cache->fork_guard);
-    cache->tag = 0;
-    free(cache);
+    release(cache);
 }
 
 static int assemble(struct zcache *cache)
@@ -62,16 +69,17 @@ int zc_cache_open(const struct zcache_options *opts, struct zcache **out)
     struct zcache *cache = NULL;
     int rc;
 
-    if (posix_memalign((void **)&cache, ZC_CACHE_LINE, sizeof(*cache)) != 0) {
+    if (ZC_FAULT(record) || posix_memalign((void **)&cache, ZC_CACHE_LINE, sizeof(*cache)) != 0) {
         return -ENOMEM;
     }
+    ZC_FAULT_HOLD(sizeof(*cache));
     (void)memset(cache, 0, sizeof(*cache));
     cache->tag = ZC_TAG_CACHE;
     cache->opt = *opts;
     zc_plat_topology(&cache->topo);
     rc = zc_plat_fork_guard_create(&cache->fork_guard);
     if (rc != 0) {
-        free(cache);
+        release(cache);
         return rc;
     }
     rc = assemble(cache);

@@ -211,7 +211,7 @@ static int move_all(struct zcache_tenant *t, struct zc_thread *th, uint64_t dead
     do {
         rc = move_lists(t, th);
         if (rc == -EEXIST && flushes++ < COLLISION_FLUSHES) {
-            rc = zc_flush_tenant(t, th, UINT64_MAX, deadline_ns);
+            rc = zc_flush_pages(t, th, deadline_ns);
             rc = rc == 0 ? -EAGAIN : rc;
         } else if (rc == -EBUSY) { /* pinned: wait for the unpin */
             (void)zc_progress_wait(t->cache, &seq, deadline_ns);

@@ -57,7 +57,7 @@ static void unclaim(const struct zc_where *w, struct zc_entry *e, bool corrupt)
     zc_core_unref_entry(w->cache, w->thread, e, w->tenant->account);
 }
 
-/* The bytes of a claimed page, into the batch.  In a section.  0; -EBADMSG; -ENOMEM. */
+/* The bytes of a claimed page, into the batch.  In a section.  0; -EBADMSG; -EAGAIN; -ENOMEM. */
 static int fetch_bytes(const struct zc_where *w,
                        struct zc_entry *e,
                        uint64_t word,
@@ -79,9 +79,9 @@ static int fetch_bytes(const struct zc_where *w,
         ip->len = len;
         return 0;
     }
-    bp->copy = zc_batch_buffer(w->cache, len);
-    if (bp->copy == NULL) {
-        return -ENOMEM;
+    rc = zc_batch_buffer(w->cache, len, &bp->copy);
+    if (rc != 0) {
+        return rc;
     }
     bp->copy_bytes = len;
     do { /* the version cannot change under a same-filled page's reader for ever */
@@ -105,7 +105,8 @@ static int fetch_bytes(const struct zc_where *w,
 
 /*
  * Claims the page of @key and adds it to the batch.
- * 0; -ENOENT there is none to write; -ENOMEM no buffer: the batch must go as it is; -EBADMSG.
+ * 0; -ENOENT there is none to write; -EAGAIN all buffers are out, -ENOMEM: the batch must go as it
+ * is; -EBADMSG.
  */
 static int claim(struct zc_batch *b, struct zc_thread *th, struct zcache_key key, bool isolated)
 {
@@ -297,8 +298,11 @@ static void add_neighbours(struct zc_batch *b, struct zc_thread *th, unsigned ro
         return; /* looking up so many keys would cost more than it brings */
     }
     for (unsigned i = 0; i < span && b->io.n_pages < room; i++) {
+        int rc;
+
         key.page = first + i;
-        if (!in_batch(b, key.page) && claim(b, th, key, false) == -ENOMEM) {
+        rc = in_batch(b, key.page) ? 0 : claim(b, th, key, false);
+        if (rc == -EAGAIN || rc == -ENOMEM) {
             return;
         }
     }
@@ -407,12 +411,13 @@ static unsigned write_group(struct zcache_tenant *t,
         struct zc_entry *e = pages[used];
         int rc = claim(b, th, e->key, true);
 
-        if (rc == -ENOMEM && b->io.n_pages > 0) {
+        if ((rc == -EAGAIN || rc == -ENOMEM) && b->io.n_pages > 0) {
             break;
         }
         used++;
         if (rc != 0) {
             result->busy++;
+            result->no_memory += rc == -ENOMEM ? 1 : 0;
             zc_page_putback(t->cache, th, e, true);
         } else if (b->page[b->io.n_pages - 1].entry != e) {
             /* The key has a new record: write that one; ours is dead. */

@@ -188,12 +188,12 @@ static void records_and_payloads_may_be_refused(void **state)
 
     (void)state;
     setup(&f);
-    fail_after(f.cache, 1);
+    fail_after(1);
     assert_null(zc_page_new_entry(f.cache, f.t, 0, KEY));
     assert_int_equal(atomic_load(&f.cache->entry_bytes), 0);
-    fail_after(f.cache, 1);
+    fail_after(1);
     assert_null(zc_page_new_payload(f.cache, 0, f.t->account, PAGE, PAGE, 0));
-    fail_after(f.cache, 0);
+    fail_after(0);
     zc_page_free_entry(f.cache, NULL);
     zc_page_free_payload(NULL);
     struct zc_entry *e = zc_page_new_entry(f.cache, f.t, 0, KEY);

@@ -243,13 +243,13 @@ static void without_memory_it_says_so_and_leaves_nothing(void **state)
     setup(&f);
     const uint64_t bytes = atomic_load(&f.cache->mem[ZC_MEM_THREAD].bytes);
     for (uint64_t n = 1; rc == -ENOMEM; n++) {
-        fail_after(f.cache, n);
+        fail_after(n);
         rc = zc_verify(f.cache, thread_of(f.cache));
         assert_true(rc == 0 || rc == -ENOMEM);
         assert_int_equal(atomic_load(&f.cache->mem[ZC_MEM_THREAD].bytes), bytes);
         assert_true(n > 1 || rc == -ENOMEM);
     }
-    fail_after(f.cache, 0);
+    fail_after(0);
     expect_peace(&f);
     teardown(&f);
 }

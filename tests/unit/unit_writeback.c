@@ -181,9 +181,9 @@ static void without_memory_for_a_copy_nothing_is_written(void **state)
     setup(&f, "raw_percent=0");
     put(&f, 0, 1, 0);
     assert_false(zc_payload_is_raw(zc_word_payload(word_of(f.t, KEY(0)))));
-    fail_after(f.cache, 1);
+    fail_after(1);
     expect_refused(&f);
-    fail_after(f.cache, 0);
+    fail_after(0);
     assert_int_equal(write_one(&f, 0, false).written, 1);
     teardown(&f);
 }
