@@ -26,6 +26,7 @@
 #include <errno.h>
 
 #include "mathx.h"
+#include "sync_point.h"
 #include "tier.h"
 
 #define BATCH       32u
@@ -84,6 +85,10 @@ static uint64_t demote_batch(struct zc_reclaim *r,
     struct zc_entry *pages[BATCH];
     unsigned n = zc_lru_isolate(lru, from, mode, budget, pages, ZC_MIN(max, BATCH));
     uint64_t freed = 0;
+
+    if (n > 0) {
+        ZC_SYNC_POINT("reclaim.isolated", pages[0]->key);
+    }
 
     for (unsigned i = 0; i < n; i++) {
         freed += demote_one(r, pages[i], to);
@@ -182,6 +187,9 @@ static uint64_t evict_batch(struct zc_reclaim *r,
     uint64_t n_evicted = 0;
     uint64_t freed = 0;
 
+    if (n > 0) {
+        ZC_SYNC_POINT("reclaim.isolated", pages[0]->key);
+    }
     for (unsigned i = 0; i < n; i++) {
         enum evict_outcome outcome = evict_one(r, pages[i], &freed);
 
