@@ -57,6 +57,13 @@ static void close_it(void *arg)
     c->rc = zcache_tenant_close(c->t, c->mode);
 }
 
+static void close_everything(void *arg)
+{
+    struct call *c = arg;
+
+    c->rc = zcache_close(c->cache, ZCACHE_FLUSH);
+}
+
 /* The close must stand in its wait for sections, where this one would have to overtake it. */
 static void require_close_waits(const struct script_thread *closer, unsigned waits_before)
 {
@@ -278,6 +285,42 @@ static void a_close_waits_for_a_write_that_nobody_waits_for(void **state)
     mem_store_free(store);
 }
 
+/*
+ * A thread of the store has ended a batch, so that the close of the cache goes on, but it is not yet
+ * out of zcache_done().  The application cannot know that; the close must.
+ */
+static void a_close_waits_for_the_end_of_a_completion(void **state)
+{
+    struct mem_store *store = mem_store_new(MEM_STORE_THREAD);
+    const struct zcache_store callbacks = mem_store_callbacks(store, MEM_STORE_WRITES);
+    struct call closer = {.cache = open_cache(16 * MIB, &callbacks, PLAIN)};
+    struct script_thread closing;
+
+    (void)state;
+    atomic_store(&store->cache, closer.cache);
+    script_begin();
+    assert_int_equal(put_page(zcache_root(closer.cache), KEY, 1, FILL_TEXT, 0), 0);
+    verify_cache(closer.cache);
+    script_hold_any("batch.done");
+    script_hold_any("cache.flushed");
+    script_start(&closing, close_everything, &closer);
+    script_await("batch.done");
+    script_await("cache.flushed"); /* the flush has let go of the batch */
+    script_hold_any("batch.left");
+    script_release("batch.done");
+    script_await("batch.left");
+    script_release("cache.flushed");
+    WAIT_UNTIL(script_reached("cache.waits") > 0 || !script_running(&closing), 20000);
+    assert_true(script_running(&closing));
+    assert_int_equal(atomic_load(&store->detached), 0);
+    script_release("batch.left");
+    script_join(&closing);
+    script_end();
+    assert_int_equal(closer.rc, 0);
+    assert_int_equal(mem_store_version(store, 0, KEY), 1);
+    mem_store_free(store);
+}
+
 /* The bytes of a pin are charged until it goes, and its going is what the close waits for. */
 static void a_late_unpin_lets_the_close_go_on(void **state)
 {
@@ -315,6 +358,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_pin_does_not_come_back_to_a_closed_tenant),
         cmocka_unit_test(a_close_waits_for_a_reclaimer),
         cmocka_unit_test(a_close_waits_for_a_write_that_nobody_waits_for),
+        cmocka_unit_test(a_close_waits_for_the_end_of_a_completion),
         cmocka_unit_test(a_late_unpin_lets_the_close_go_on),
     };
 
