@@ -495,6 +495,7 @@ static int try_pin(const struct zc_where *w,
         *bytes_out = zc_page_bytes(zc_word_sizes(word).raw, ZC_CODEC_NONE);
         return -EAGAIN;
     }
+    ZC_SYNC_POINT("get.pinning", key);
     /* Unlinked meanwhile or not: the section keeps it until our pin is counted. */
     frame = zc_payload_frame(zc_word_payload(word));
     atomic_fetch_add_explicit(&frame->pins, 1, memory_order_relaxed);
