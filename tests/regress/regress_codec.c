@@ -252,13 +252,11 @@ static void a_decoder_cannot_turn_damage_into_a_miss(void **state)
 /* ---------------------------------------------------------------------------------------------- */
 /* Damage. */
 
-static const char *const forms[] = {"raw", "fast", "dense"};
-
 /* One flipped bit, in every form, is an error in every way to read the page, and nowhere else. */
 static void damage_is_an_error_in_every_form(void **state)
 {
     (void)state;
-    for (unsigned form = 0; form < ZC_ARRAY_SIZE(forms); form++) {
+    for (unsigned form = ZCACHE_TIER_RAW; form <= ZCACHE_TIER_DENSE; form++) {
         struct fixture f = setup("start_percent=100,fast=lz4,dense=zstd:3");
         unsigned char page[PAGE];
         struct zcache_pin pin;

@@ -150,7 +150,7 @@ static void every_page_of_many_is_counted(void **state)
     unsigned char data[8][PAGE];
 
     (void)state;
-    for (unsigned i = 0; i < 8; i++) {
+    for (uint64_t i = 0; i < 8; i++) {
         page_make(data[i], PAGE, KEY(i), 1, FILL_TEXT);
         pages[i] = (struct zcache_page){
             .key = KEY(i / 2 * 2), .data = i < 4 ? data[i] : zeros, .len = PAGE};
@@ -159,7 +159,7 @@ static void every_page_of_many_is_counted(void **state)
     struct zcache_stats stats = stats_of(t);
     assert_int_equal(puts_of(&stats), 8);
     assert_int_equal(stats.count.put_replaces, 4);
-    for (unsigned i = 0; i < 8; i++) {
+    for (uint64_t i = 0; i < 8; i++) {
         pages[i] = (struct zcache_page){.key = KEY(i), .buf = data[i], .cap = PAGE};
     }
     assert_int_equal(zcache_get_many(t, pages, 8, 0), 0);
@@ -201,7 +201,7 @@ static void failed_writes_leave_the_sums_as_they_were(void **state)
     assert_int_equal(after.gauge.writing_pages, 0);
     assert_int_equal(after.gauge.charge_bytes, before.gauge.charge_bytes);
     assert_int_equal(zc_lru_length(&root->lru[0], ZCACHE_TIER_RAW), 64);
-    assert_true(after.count.write_errors >= 64 * flushes);
+    assert_true(after.count.write_errors >= UINT64_C(64) * flushes);
     assert_int_equal(after.count.written_pages, 0);
     verify_cache(cache);
     atomic_store(&store->fail_batches[ZCACHE_IO_WRITE], 0);

@@ -14,6 +14,7 @@
 
 #define KEY key_of(1, 1)
 
+/* The names are the linker's: NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming) */
 void *__real_zc_pool_alloc(struct zc_pool *pool, size_t size);
 void *__real_zc_plat_map(size_t size, size_t align, int sys_node);
 void __real_zc_plat_unmap(void *ptr, size_t size);
@@ -72,6 +73,8 @@ int __wrap_pthread_create(pthread_t *id, const pthread_attr_t *attr, void *(*fn)
 {
     return refuse() ? EAGAIN : __real_pthread_create(id, attr, fn, arg);
 }
+
+/* NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming) */
 
 /* A cache that works, to show that nothing is left of those that did not come to be. */
 static void open_use_and_close(struct mem_store *store)
