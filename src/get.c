@@ -10,7 +10,9 @@
  * A page that is hit in a compressed form while it is marked, that is for the second time, is
  * promoted after its bytes were delivered.
  *
- * A miss that may ask the store enters the tenant, so that a close waits for it, and loads.
+ * Its tenant may be closed at any moment: what belongs to the tenant (counters, histograms, the
+ * store) is looked at inside the section, which a close waits for, or after the tenant was entered.
+ * That is what all but hits and plain misses do: loads, pins of what is not raw, errors.
  */
 #include "get.h"
 
@@ -29,6 +31,7 @@ struct hit {
     size_t len;
     enum zcache_latency_kind kind;
     bool promote;
+    bool loadable; /* a miss, and the store may be asked */
 };
 
 /* ---- the hit ------------------------------------------------------------------------------- */
@@ -114,7 +117,31 @@ static bool may_retry(const struct zc_where *w, unsigned flags, struct zc_stall 
            zc_reclaim_metadata(w->cache, w->thread, zc_stall_deadline(stall));
 }
 
-/* One look at the cache, promotion included.  0; ZCACHE_MISS; errors of hit; -ESHUTDOWN. */
+/* In a section, of an open tenant: the outcome of hit(), counted if nothing more can come of it. */
+static int hit_or_miss(const struct zc_where *w,
+                       struct zcache_key key,
+                       void *buf,
+                       size_t cap,
+                       unsigned flags,
+                       struct hit *h)
+{
+    int rc = hit(w, key, buf, cap, flags, h);
+
+    h->loadable = rc == ZCACHE_MISS && zc_load_possible(w->tenant, flags);
+    if (ZC_LIKELY(rc == 0)) {
+        count_hit(w->tenant, h);
+    } else if (rc == ZCACHE_MISS && !h->loadable) {
+        zc_stat_add(w->tenant->stat, ZC_C_get_misses, 1);
+    }
+    ZC_SYNC_POINT("get.looked", key);
+    return rc;
+}
+
+/*
+ * One look at the cache, promotion included.
+ * 0, or ZCACHE_MISS that the store is not asked for: counted.  ZCACHE_MISS, loadable; errors of hit;
+ * -ESHUTDOWN: not yet.
+ */
 static int look(const struct zc_where *w,
                 struct zcache_key key,
                 void *buf,
@@ -129,13 +156,13 @@ static int look(const struct zc_where *w,
 
     do {
         zc_epoch_enter(epoch);
-        rc = zc_tenant_usable(w->tenant) ? hit(w, key, buf, cap, flags, h) : -ESHUTDOWN;
+        rc = zc_tenant_usable(w->tenant) ? hit_or_miss(w, key, buf, cap, flags, h) : -ESHUTDOWN;
         zc_epoch_exit(epoch);
     } while (ZC_UNLIKELY(rc == -EAGAIN || (rc == -ENOMEM && may_retry(w, flags, stall))));
+    ZC_SYNC_POINT("get.left", key);
     if (rc != 0) {
         return rc;
     }
-    count_hit(w->tenant, h);
     if (len_out != NULL) {
         *len_out = h->len;
     }
@@ -174,28 +201,6 @@ static int load_and_look(const struct zc_where *w,
     return -ETIMEDOUT;
 }
 
-static int load(const struct zc_where *w,
-                struct zcache_key key,
-                void *buf,
-                size_t cap,
-                size_t *len_out,
-                unsigned flags,
-                struct zc_stall *stall)
-{
-    struct zcache_page page = {.key = key, .buf = buf, .cap = cap};
-    int rc = zc_tenant_enter(w->tenant);
-
-    if (rc != 0) {
-        return rc;
-    }
-    rc = load_and_look(w, &page, flags, stall);
-    zc_tenant_leave(w->tenant);
-    if (rc == 0 && len_out != NULL) {
-        *len_out = page.len;
-    }
-    return rc;
-}
-
 static void count_failure(struct zcache_tenant *t,
                           int rc,
                           enum zc_counter miss,
@@ -208,13 +213,39 @@ static void count_failure(struct zcache_tenant *t,
     }
 }
 
-static void sample_get(struct zcache_tenant *t, enum zcache_latency_kind kind, uint64_t start)
+/* What is left to do for a get that look() neither served nor counted: load, or report the error. */
+static int get_slowly(const struct zc_where *w,
+                      struct zcache_page *page,
+                      unsigned flags,
+                      struct zc_stall *stall,
+                      int rc)
 {
-    struct zc_hist *hist = zc_tenant_hist(t, kind);
+    struct zcache_tenant *t = w->tenant;
 
+    if (rc == -ESHUTDOWN || zc_tenant_enter(t) != 0) {
+        return -ESHUTDOWN;
+    }
+    if (rc == ZCACHE_MISS) {
+        rc = load_and_look(w, page, flags, stall);
+    }
+    if (rc == -EBADMSG) {
+        zc_page_report_corrupt(t, page->key);
+    }
+    count_failure(t, rc, ZC_C_get_misses, ZC_C_get_errors);
+    zc_tenant_leave(t);
+    return rc;
+}
+
+static void sample_get(const struct zc_where *w, enum zcache_latency_kind kind, uint64_t start)
+{
+    struct zc_hist *hist;
+
+    zc_epoch_enter(w->thread->epoch);
+    hist = zc_tenant_usable(w->tenant) ? zc_tenant_hist(w->tenant, kind) : NULL;
     if (hist != NULL) {
         zc_hist_add(hist, zc_plat_now_ns() - start);
     }
+    zc_epoch_exit(w->thread->epoch);
 }
 
 int zc_get(struct zcache_tenant *t,
@@ -228,22 +259,23 @@ int zc_get(struct zcache_tenant *t,
 {
     struct zc_where w = zc_page_where(t, th, key);
     uint64_t start = zc_thread_sample(th, t->cache->opt.latency_sample);
+    struct zcache_page page = {.key = key, .buf = buf, .cap = cap};
     struct hit h;
     int rc = look(&w, key, buf, cap, len_out, flags, stall, &h);
 
     if (ZC_LIKELY(rc == 0)) {
         if (ZC_UNLIKELY(start != 0)) {
-            sample_get(t, h.kind, start);
+            sample_get(&w, h.kind, start);
         }
         return 0;
     }
-    if (rc == ZCACHE_MISS && zc_load_possible(t, flags)) {
-        rc = load(&w, key, buf, cap, len_out, flags, stall);
+    if (rc == ZCACHE_MISS && !h.loadable) {
+        return rc;
     }
-    if (rc == -EBADMSG) {
-        zc_page_report_corrupt(t, key);
+    rc = get_slowly(&w, &page, flags, stall, rc);
+    if (rc == 0 && len_out != NULL) {
+        *len_out = page.len;
     }
-    count_failure(t, rc, ZC_C_get_misses, ZC_C_get_errors);
     return rc;
 }
 
@@ -270,24 +302,29 @@ static void load_misses(struct zcache_tenant *t,
                         unsigned flags,
                         struct zc_stall *stall)
 {
-    int rc = n > 0 && zc_load_possible(t, flags) ? zc_tenant_enter(t) : -ENOENT;
-
-    if (rc == 0) {
-        qsort(missing, n, sizeof(missing[0]), compare_keys);
-        zc_load_pages(t, th, missing, n, flags, zc_stall_deadline(stall));
-        zc_tenant_leave(t);
+    if (n == 0) {
+        return;
     }
+    if (zc_tenant_enter(t) != 0) {
+        for (size_t i = 0; i < n; i++) {
+            missing[i]->status = -ESHUTDOWN;
+        }
+        return;
+    }
+    qsort(missing, n, sizeof(missing[0]), compare_keys);
+    zc_load_pages(t, th, missing, n, flags, zc_stall_deadline(stall));
     for (size_t i = 0; i < n; i++) {
-        if (rc == 0 && missing[i]->status == ZC_LOAD_AGAIN) {
+        if (missing[i]->status == ZC_LOAD_AGAIN) {
             missing[i]->status = zc_get(t, th, missing[i]->key, missing[i]->buf, missing[i]->cap,
                                         &missing[i]->len, flags, stall);
             continue;
         }
-        if (rc == 0 && missing[i]->status == 0) {
+        if (missing[i]->status == 0) {
             zc_stat_add(t->stat, ZC_C_get_loads, 1);
         }
         count_failure(t, missing[i]->status, ZC_C_get_misses, ZC_C_get_errors);
     }
+    zc_tenant_leave(t);
 }
 
 int zc_get_many(struct zcache_tenant *t,
@@ -307,13 +344,10 @@ int zc_get_many(struct zcache_tenant *t,
 
         pages[i].status =
             look(&w, pages[i].key, pages[i].buf, pages[i].cap, &pages[i].len, flags, stall, &h);
-        if (pages[i].status == ZCACHE_MISS) {
+        if (pages[i].status == ZCACHE_MISS && h.loadable) {
             missing[n_missing++] = &pages[i];
         } else if (pages[i].status < 0) {
-            if (pages[i].status == -EBADMSG) {
-                zc_page_report_corrupt(t, pages[i].key);
-            }
-            count_failure(t, pages[i].status, ZC_C_get_misses, ZC_C_get_errors);
+            pages[i].status = get_slowly(&w, &pages[i], flags, stall, pages[i].status);
         }
         if (n_missing == MANY || i + 1 == n) {
             load_misses(t, th, missing, n_missing, flags, stall);
@@ -472,6 +506,7 @@ static int try_pin(const struct zc_where *w,
         *bytes_out = zc_page_bytes(zc_word_sizes(word).raw, ZC_CODEC_NONE);
         return -EAGAIN;
     }
+    ZC_SYNC_POINT("get.pinning", key);
     /* Unlinked meanwhile or not: the section keeps it until our pin is counted. */
     frame = zc_payload_frame(zc_word_payload(word));
     atomic_fetch_add_explicit(&frame->pins, 1, memory_order_relaxed);
@@ -483,19 +518,26 @@ static int try_pin(const struct zc_where *w,
     return 0;
 }
 
+/* As try_pin(), counted as @hit if it succeeds. */
 static int look_pin(const struct zc_where *w,
                     struct zcache_key key,
                     unsigned flags,
+                    enum zc_counter hit,
                     struct zcache_pin *pin_out,
                     uint64_t *word_out,
                     size_t *bytes_out)
 {
-    int rc;
+    int rc = -ESHUTDOWN;
 
     zc_epoch_enter(w->thread->epoch);
-    rc = zc_tenant_usable(w->tenant) ? try_pin(w, key, flags, pin_out, word_out, bytes_out)
-                                     : -ESHUTDOWN;
+    if (zc_tenant_usable(w->tenant)) {
+        rc = try_pin(w, key, flags, pin_out, word_out, bytes_out);
+        if (rc == 0) {
+            zc_stat_add(w->tenant->stat, hit, 1);
+        }
+    }
     zc_epoch_exit(w->thread->epoch);
+    ZC_SYNC_POINT("get.pinned", key);
     return rc;
 }
 
@@ -526,16 +568,16 @@ static int pin_slow(const struct zc_where *w,
                     struct zcache_key key,
                     unsigned flags,
                     struct zcache_pin *pin_out,
-                    struct zc_stall *stall,
-                    bool *loaded)
+                    struct zc_stall *stall)
 {
     uint64_t deadline = zc_stall_deadline(stall);
+    enum zc_counter outcome = ZC_C_pin_hits;
     uint64_t word;
     size_t bytes;
     int rc;
 
     do {
-        rc = look_pin(w, key, flags, pin_out, &word, &bytes);
+        rc = look_pin(w, key, flags, outcome, pin_out, &word, &bytes);
         if (rc == -EAGAIN) {
             rc = make_raw(w, key, word, bytes, flags, stall);
             rc = rc == 0 ? -EAGAIN : rc;
@@ -545,7 +587,7 @@ static int pin_slow(const struct zc_where *w,
 
             zc_load_pages(w->tenant, w->thread, &pages, 1, flags | ZC_LOAD_KEEP, deadline);
             rc = page.status == ZC_LOAD_AGAIN || page.status == 0 ? -EAGAIN : page.status;
-            *loaded = true;
+            outcome = ZC_C_pin_loads;
         }
     } while (rc == -EAGAIN && zc_plat_now_ns() < deadline);
     return rc == -EAGAIN ? -ETIMEDOUT : rc;
@@ -559,26 +601,22 @@ int zc_pin(struct zcache_tenant *t,
            struct zc_stall *stall)
 {
     struct zc_where w = zc_page_where(t, th, key);
-    bool loaded = false;
     uint64_t word;
     size_t bytes;
-    int rc = look_pin(&w, key, flags, pin_out, &word, &bytes);
+    int rc = look_pin(&w, key, flags, ZC_C_pin_hits, pin_out, &word, &bytes);
 
-    if (rc == -EAGAIN || (rc == ZCACHE_MISS && zc_load_possible(t, flags))) {
-        rc = zc_tenant_enter(t);
-        if (rc == 0) {
-            rc = pin_slow(&w, key, flags, pin_out, stall, &loaded);
-            zc_tenant_leave(t);
-        }
-    }
-    if (rc == 0) {
-        zc_stat_add(t->stat, loaded ? ZC_C_pin_loads : ZC_C_pin_hits, 1);
+    if (ZC_LIKELY(rc == 0)) {
         return 0;
     }
+    if (rc == -ESHUTDOWN || zc_tenant_enter(t) != 0) {
+        return -ESHUTDOWN;
+    }
+    rc = pin_slow(&w, key, flags, pin_out, stall);
     if (rc == -EBADMSG) {
         zc_page_report_corrupt(t, key);
     }
     count_failure(t, rc, ZC_C_pin_misses, ZC_C_pin_errors);
+    zc_tenant_leave(t);
     return rc;
 }
 

@@ -22,6 +22,7 @@
 
 #include "mathx.h"
 #include "reclaim.h"
+#include "sync_point.h"
 
 bool zc_load_possible(const struct zcache_tenant *t, unsigned flags)
 {
@@ -233,6 +234,7 @@ static void finish_page(struct zc_batch *b, struct zc_thread *th, size_t i)
     if (e == NULL) {
         return;
     }
+    ZC_SYNC_POINT("load.returned", ip->key);
     zc_epoch_stock(th->epoch, 4);
     zc_lock_acquire(&w.shard->lock);
     used = settle_locked(&w, b, i, &v, used, result);

@@ -41,11 +41,13 @@ static bool claimable_locked(struct zcache_tenant *t, const struct zc_entry *e)
            !zc_batch_discarding(t, e->key);
 }
 
-static void unclaim(const struct zc_where *w, struct zc_entry *e, bool corrupt)
+/* @version was claimed; a newer one that came since is not what was found damaged. */
+static void unclaim(const struct zc_where *w, struct zc_entry *e, uint32_t version, bool corrupt)
 {
     zc_lock_acquire(&w->shard->lock);
     zc_entry_become(e, ZC_LIVE);
     atomic_fetch_sub(&w->tenant->n_writing, 1);
+    corrupt = corrupt && e->version == version;
     if (corrupt) {
         zc_entry_set(e, ZC_F_CORRUPT);
     }
@@ -142,7 +144,7 @@ static int claim(struct zc_batch *b, struct zc_thread *th, struct zcache_key key
     rc = fetch_bytes(&w, e, word, bp, ip);
     zc_epoch_exit(th->epoch);
     if (rc != 0) {
-        unclaim(&w, e, rc == -EBADMSG);
+        unclaim(&w, e, bp->version, rc == -EBADMSG);
         return rc == -ESTALE ? -ENOENT : rc;
     }
     b->io.n_pages++;
