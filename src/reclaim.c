@@ -223,7 +223,7 @@ static unsigned pages_in(const struct zc_tier_sum *sum, uint64_t bytes)
 {
     uint64_t average = sum->pages == 0 ? 1 : sum->allocated_bytes / sum->pages + 1;
 
-    return (unsigned)ZC_MIN(bytes / average + 1, BATCH);
+    return (unsigned)ZC_MIN(zc_add_sat(bytes / average, 1), BATCH);
 }
 
 static unsigned batch_for(const struct zc_tier_sum *sum, uint64_t want)
@@ -337,7 +337,7 @@ uint64_t zc_reclaim_tenant(struct zc_reclaim *r, struct zcache_tenant *t, uint64
         want_bytes = ZC_MIN(want_bytes, zc_tenant_spare(t));
     }
     for (unsigned node = 0; node < n_nodes && freed + promised(r) < want_bytes; node++) {
-        freed += reclaim_node(r, t, node, (want_bytes - freed) / (n_nodes - node) + 1);
+        freed += reclaim_node(r, t, node, zc_add_sat((want_bytes - freed) / (n_nodes - node), 1));
     }
     look_around(r, t);
     return freed;
