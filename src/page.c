@@ -339,6 +339,26 @@ static int decode_same(struct zc_entry *e, uint64_t word, void *buf)
     return 0;
 }
 
+/*
+ * The checksum is of the bytes only.  A head that claims other lengths than the bytes have is left to
+ * the decoder, which restores exactly what the head says or fails; but lengths that no page here has
+ * would lead it, or a copy, beyond the buffers.
+ */
+static bool head_possible(const struct zcache *cache, const struct zc_payload *p)
+{
+    const uint32_t raw = zc_payload_raw_len(p);
+    const uint32_t stored = zc_payload_stored_len(p);
+
+    return raw <= cache->opt.page_max_bytes &&
+           (zc_payload_is_raw(p) ? stored == raw : stored <= raw);
+}
+
+bool zc_page_intact(const struct zcache *cache, const struct zc_payload *p)
+{
+    return head_possible(cache, p) &&
+           zc_checksum(zc_payload_data(p), zc_payload_stored_len(p)) == p->checksum;
+}
+
 int zc_page_decode(struct zcache *cache,
                    struct zc_thread *th,
                    struct zc_entry *e,
@@ -355,6 +375,9 @@ int zc_page_decode(struct zcache *cache,
     p = zc_word_payload(word);
     data = zc_payload_data(p);
     stored = zc_payload_stored_len(p);
+    if (ZC_UNLIKELY(!head_possible(cache, p))) {
+        return -EBADMSG;
+    }
     if (zc_payload_is_raw(p)) {
         /* The copy is checked, not the source: it is in the CPU's cache by then. */
         (void)memcpy(buf, data, stored);

@@ -130,6 +130,12 @@ int zc_page_decode(struct zcache *cache,
                    uint64_t word,
                    void *buf);
 
+/**
+ * zc_page_intact() - whether a payload can be what was stored: a head that a page of this cache may
+ *                    have, and the checksum of the bytes.  Inside a section, or where it cannot go.
+ */
+bool zc_page_intact(const struct zcache *cache, const struct zc_payload *p);
+
 /** zc_page_same_intact() - takes the shard lock, and so waits for a publisher; inside a section. */
 bool zc_page_same_intact(const struct zc_where *w, struct zc_entry *e);
 

@@ -82,8 +82,8 @@ static int check_bytes(struct recount *r, struct zc_entry *e, uint64_t word)
                    ? 0
                    : complain(r, -EBADMSG, "a same-filled page's record is damaged", e->key);
     }
-    if (zc_checksum(zc_payload_data(p), zc_payload_stored_len(p)) != p->checksum) {
-        return complain(r, -EBADMSG, "a payload's checksum does not match", e->key);
+    if (!zc_page_intact(r->cache, p)) {
+        return complain(r, -EBADMSG, "a payload does not match its checksum or its head", e->key);
     }
     return 0;
 }

@@ -499,6 +499,64 @@ static void damage_is_seen_when_decoding(void **state)
     teardown(&f);
 }
 
+/* The checksum is of the bytes, so the head is looked at by itself: its lengths bound every copy. */
+static void a_head_that_no_page_has_is_damage(void **state)
+{
+    static const struct {
+        uint32_t raw_len;
+        uint32_t stored_len;
+        const char *codec;
+        int rc; /* of decoding bytes that are those of a page of PAGE bytes */
+    } heads[] = {
+        {PAGE, PAGE, "none", 0},
+        {PAGE + 1, PAGE, "none", -EBADMSG},
+        {PAGE - 1, PAGE, "none", -EBADMSG},
+        {1, PAGE, "none", -EBADMSG},
+        {65536, PAGE, "none", -EBADMSG},
+        {65537, PAGE, "none", -EBADMSG},
+        {1 << 20, PAGE, "none", -EBADMSG},
+        {PAGE, 0, "lz4", 0},
+        {PAGE + 1, 0, "lz4", -EBADMSG},
+        {65537, 0, "lz4", -EBADMSG},
+        {1 << 20, 0, "zstd:3", -EBADMSG},
+        {1, 0, "zstd:3", -EBADMSG},
+    };
+
+    union {
+        struct zc_payload head;
+        unsigned char room[ZC_CACHE_LINE + 2 * PAGE];
+    } u;
+
+    unsigned char page[PAGE];
+    unsigned char buf[65536];
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    page_make(page, PAGE, KEY, 1, FILL_TEXT);
+    for (size_t i = 0; i < ZC_ARRAY_SIZE(heads); i++) {
+        uint32_t stored = heads[i].stored_len;
+        unsigned char encoded[PAGE];
+        uint8_t codec;
+
+        assert_int_equal(zc_codecs_instance(f.cache->codecs, heads[i].codec, &codec), 0);
+        if (codec != ZC_CODEC_NONE) {
+            stored = (uint32_t)zc_codec_encode(f.cache->codecs, &f.th->codecs, codec, encoded,
+                                               sizeof(encoded), page, PAGE);
+            assert_true(stored > 0);
+        }
+        u.head.meta = zc_payload_meta(heads[i].raw_len, stored, codec);
+        (void)memcpy(zc_payload_data(&u.head), codec != ZC_CODEC_NONE ? encoded : page, stored);
+        zc_page_seal(&u.head);
+        assert_int_equal(decode(&f, NULL, zc_word_of(&u.head), buf), heads[i].rc);
+        assert_true(heads[i].rc != 0 || zc_page_intact(f.cache, &u.head));
+        if (codec == ZC_CODEC_NONE || heads[i].raw_len > 65536 || heads[i].raw_len < stored) {
+            assert_int_equal(zc_page_intact(f.cache, &u.head), heads[i].rc == 0);
+        }
+    }
+    teardown(&f);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -514,6 +572,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(whoever_waits_is_told),
         cmocka_unit_test(not_everybody_may_wait),
         cmocka_unit_test(damage_is_seen_when_decoding),
+        cmocka_unit_test(a_head_that_no_page_has_is_damage),
     };
 
     (void)test_begin(argc, argv, 0);

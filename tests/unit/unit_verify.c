@@ -72,6 +72,10 @@ static void changed_bytes(void **state)
     expect(&f, -EBADMSG);
     zc_word_payload(word_of(f.t, RANDOM_PAGE))->checksum ^= 1;
     expect_peace(&f);
+    zc_word_payload(word_of(f.t, RANDOM_PAGE))->meta ^= 1;
+    expect(&f, -EBADMSG);
+    zc_word_payload(word_of(f.t, RANDOM_PAGE))->meta ^= 1;
+    expect_peace(&f);
     atomic_fetch_xor(&entry_of(f.t, SAME_PAGE)->fill, 1);
     expect(&f, -EBADMSG);
     atomic_fetch_xor(&entry_of(f.t, SAME_PAGE)->fill, 1);

@@ -154,6 +154,21 @@ static void damaged_bytes_do_not_reach_the_store(void **state)
     teardown(&f);
 }
 
+/* A raw page is given to the store where it lies: as long as its head says. */
+static void a_damaged_head_does_not_reach_the_store(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f, NULL);
+    put(&f, 0, 1, 0);
+    zc_word_payload(word_of(f.t, KEY(0)))->meta++; /* one byte more than there is */
+    expect_refused(&f);
+    assert_true(zc_entry_has(entry_of(f.t, KEY(0)), ZC_F_CORRUPT));
+    zc_word_payload(word_of(f.t, KEY(0)))->meta--;
+    teardown(&f);
+}
+
 static void without_a_place_nothing_is_written(void **state)
 {
     struct fixture f;
@@ -486,6 +501,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_may_not_be_written_is_not_claimed),
         cmocka_unit_test(damaged_bytes_do_not_reach_the_store),
+        cmocka_unit_test(a_damaged_head_does_not_reach_the_store),
         cmocka_unit_test(without_a_place_nothing_is_written),
         cmocka_unit_test(without_memory_for_a_copy_nothing_is_written),
         cmocka_unit_test(dirty_neighbours_come_along_in_order),
