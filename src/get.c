@@ -432,8 +432,10 @@ int zc_take(struct zcache_tenant *t,
 
 /* ---- pin ----------------------------------------------------------------------------------- */
 
-/* In a section.  0 and a filled pin; ZCACHE_MISS; -EAGAIN: @word_out is not raw and must become so.
- * */
+/*
+ * In a section.  0 and a filled pin; ZCACHE_MISS; -EBADMSG; -EAGAIN: @word_out is not raw and must
+ * become so.
+ */
 static int try_pin(const struct zc_where *w,
                    struct zcache_key key,
                    unsigned flags,
@@ -452,6 +454,9 @@ static int try_pin(const struct zc_where *w,
         *word_out = word;
         *bytes_out = zc_page_bytes(zc_word_sizes(word).raw, ZC_CODEC_NONE);
         return -EAGAIN;
+    }
+    if (ZC_UNLIKELY(!zc_page_intact(w->cache, zc_word_payload(word)))) {
+        return -EBADMSG; /* once a caller has the address there is no other look at the bytes */
     }
     /* Unlinked meanwhile or not: the section keeps it until our pin is counted. */
     frame = zc_payload_frame(zc_word_payload(word));

@@ -499,6 +499,34 @@ static void damage_is_seen_when_decoding(void **state)
     teardown(&f);
 }
 
+/* A pin is the last look at the bytes before their reader has them. */
+static void a_damaged_frame_is_not_pinned(void **state)
+{
+    struct zcache_pin pin = {0};
+    struct zcache_stats stats;
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_version v = new_version(&f, 4, 0);
+    (void)make_page(&f, &v);
+    damage(f.t, KEY);
+    assert_int_equal(zcache_pin(f.t, KEY, 0, &pin), -EBADMSG);
+    assert_null(pin.frame);
+    damage(f.t, KEY);
+    zc_word_payload(v.word)->meta++; /* one byte more than there is */
+    assert_int_equal(zcache_pin(f.t, KEY, 0, &pin), -EBADMSG);
+    zc_word_payload(v.word)->meta--;
+    assert_false(zc_word_pinned(v.word));
+    stats = stats_of(f.t);
+    assert_int_equal(stats.count.corrupt, 2);
+    assert_int_equal(stats.count.pin_errors, 2);
+    assert_int_equal(zcache_pin(f.t, KEY, 0, &pin), 0);
+    assert_int_equal(pin.len, PAGE);
+    zcache_unpin(&pin);
+    teardown(&f);
+}
+
 /* The checksum is of the bytes, so the head is looked at by itself: its lengths bound every copy. */
 static void a_head_that_no_page_has_is_damage(void **state)
 {
@@ -572,6 +600,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(whoever_waits_is_told),
         cmocka_unit_test(not_everybody_may_wait),
         cmocka_unit_test(damage_is_seen_when_decoding),
+        cmocka_unit_test(a_damaged_frame_is_not_pinned),
         cmocka_unit_test(a_head_that_no_page_has_is_damage),
     };
 
