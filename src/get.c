@@ -450,13 +450,14 @@ static int try_pin(const struct zc_where *w,
     if (word == 0) {
         return ZCACHE_MISS;
     }
+    /* Of a frame's bytes this is the last look; another form's head says how much to reserve. */
+    if (!zc_word_is_same(word) && ZC_UNLIKELY(!zc_page_intact(w->cache, zc_word_payload(word)))) {
+        return -EBADMSG;
+    }
     if (zc_word_is_same(word) || !zc_payload_is_raw(zc_word_payload(word))) {
         *word_out = word;
         *bytes_out = zc_page_bytes(zc_word_sizes(word).raw, ZC_CODEC_NONE);
         return -EAGAIN;
-    }
-    if (ZC_UNLIKELY(!zc_page_intact(w->cache, zc_word_payload(word)))) {
-        return -EBADMSG; /* once a caller has the address there is no other look at the bytes */
     }
     /* Unlinked meanwhile or not: the section keeps it until our pin is counted. */
     frame = zc_payload_frame(zc_word_payload(word));

@@ -8,6 +8,7 @@
 
 #include "batch.h"
 #include "inside.h"
+#include "tier.h"
 
 #define KEY   key_of(1, 0)
 #define OTHER key_of(1, 1)
@@ -468,6 +469,7 @@ static void damage_is_seen_when_decoding(void **state)
 {
     static const uint64_t fill = UINT64_C(0x0102030405060708);
     unsigned char buf[PAGE];
+    struct zcache_pin pin;
     uint64_t version;
     struct fixture f;
 
@@ -495,6 +497,7 @@ static void damage_is_seen_when_decoding(void **state)
     assert_int_equal(decode(&f, e, word_of(f.t, KEY), buf), -EAGAIN);
     assert_false(zc_page_same_intact(&f.w, e));
     assert_int_equal(zcache_get(f.t, KEY, buf, PAGE, NULL, 0), -EBADMSG);
+    assert_int_equal(zcache_pin(f.t, KEY, 0, &pin), -EBADMSG);
     atomic_store(&e->fill, fill + 1);
     teardown(&f);
 }
@@ -504,6 +507,7 @@ static void a_damaged_frame_is_not_pinned(void **state)
 {
     struct zcache_pin pin = {0};
     struct zcache_stats stats;
+    uint64_t freed;
     struct fixture f;
 
     (void)state;
@@ -518,9 +522,18 @@ static void a_damaged_frame_is_not_pinned(void **state)
     assert_int_equal(zcache_pin(f.t, KEY, 0, &pin), -EBADMSG);
     zc_word_payload(v.word)->meta--;
     assert_false(zc_word_pinned(v.word));
+    /* Of another form too: room for what its head claims is not even asked for. */
+    assert_int_equal(put_page(f.t, OTHER, 1, FILL_TEXT, 0), 0);
+    struct zc_entry *e = isolate(f.t, OTHER);
+    assert_int_equal(zc_tier_demote(f.cache, f.th, e, ZCACHE_TIER_FAST, &freed), ZC_TIER_MOVED);
+    zc_page_putback(f.cache, f.th, e, true);
+    zc_word_payload(word_of(f.t, OTHER))->meta += 0x80000;
+    assert_int_equal(zcache_pin(f.t, OTHER, 0, &pin), -EBADMSG);
+    zc_word_payload(word_of(f.t, OTHER))->meta -= 0x80000;
     stats = stats_of(f.t);
-    assert_int_equal(stats.count.corrupt, 2);
-    assert_int_equal(stats.count.pin_errors, 2);
+    assert_int_equal(stats.count.corrupt, 3);
+    assert_int_equal(stats.count.pin_errors, 3);
+    assert_int_equal(stats.count.quota_hits, 0);
     assert_int_equal(zcache_pin(f.t, KEY, 0, &pin), 0);
     assert_int_equal(pin.len, PAGE);
     zcache_unpin(&pin);
