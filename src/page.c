@@ -344,7 +344,7 @@ static int decode_same(struct zc_entry *e, uint64_t word, void *buf)
  * the decoder, which restores exactly what the head says or fails; but lengths that no page here has
  * would lead it, or a copy, beyond the buffers.
  */
-static bool head_possible(const struct zcache *cache, const struct zc_payload *p)
+bool zc_page_head_possible(const struct zcache *cache, const struct zc_payload *p)
 {
     const uint32_t raw = zc_payload_raw_len(p);
     const uint32_t stored = zc_payload_stored_len(p);
@@ -355,7 +355,7 @@ static bool head_possible(const struct zcache *cache, const struct zc_payload *p
 
 bool zc_page_intact(const struct zcache *cache, const struct zc_payload *p)
 {
-    return head_possible(cache, p) &&
+    return zc_page_head_possible(cache, p) &&
            zc_checksum(zc_payload_data(p), zc_payload_stored_len(p)) == p->checksum;
 }
 
@@ -375,7 +375,7 @@ int zc_page_decode(struct zcache *cache,
     p = zc_word_payload(word);
     data = zc_payload_data(p);
     stored = zc_payload_stored_len(p);
-    if (ZC_UNLIKELY(!head_possible(cache, p))) {
+    if (ZC_UNLIKELY(!zc_page_head_possible(cache, p))) {
         return -EBADMSG;
     }
     if (zc_payload_is_raw(p)) {

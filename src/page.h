@@ -130,6 +130,9 @@ int zc_page_decode(struct zcache *cache,
                    uint64_t word,
                    void *buf);
 
+/** zc_page_head_possible() - whether a page of this cache can have a payload with such lengths. */
+bool zc_page_head_possible(const struct zcache *cache, const struct zc_payload *p);
+
 /**
  * zc_page_intact() - whether a payload can be what was stored: a head that a page of this cache may
  *                    have, and the checksum of the bytes.  Inside a section, or where it cannot go.
