@@ -31,6 +31,7 @@ enum content {
     TEXT,
     HALF,
     NOISE,
+    RUNS,
     CONTENTS
 };
 

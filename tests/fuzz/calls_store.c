@@ -42,6 +42,7 @@ static const unsigned char *stretch(uint8_t content)
             all[TEXT][i] = (unsigned char)("pages of text are repetitive "[i % 29]);
             all[NOISE][i] = (unsigned char)(x >> 24);
             all[HALF][i] = i / 64 % 2 == 0 ? 0 : all[NOISE][i];
+            all[RUNS][i] = all[NOISE][i / 64];
         }
     }
     return all[content];

@@ -16,7 +16,9 @@
  * the call what of that has happened.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "calls.h"
@@ -64,6 +66,7 @@ struct world {
     uint32_t page_max;
     bool tight; /* the capacity itself may be short */
     bool may_lack_memory;
+    bool has_runs;     /* the codec is registered */
     uint64_t began_ns; /* the call */
     char wrong[128];   /* as the last verify said */
 };
@@ -860,14 +863,33 @@ static void call_find(struct world *w)
 
 /* ---- codecs ------------------------------------------------------------------------------------ */
 
-/* Runs: a count and a byte. */
+/* Runs: a count and a byte.  A context is what must come back, once for each that was made. */
+static atomic_int contexts;
+
+static void *make_context(int level)
+{
+    int *context = malloc(sizeof(*context));
+
+    CHECK(context != NULL);
+    *context = level;
+    atomic_fetch_add(&contexts, 1);
+    return context;
+}
+
+static void end_context(void *context)
+{
+    CHECK_EQUAL(*(int *)context, 0);
+    free(context);
+    atomic_fetch_sub(&contexts, 1);
+}
+
 static size_t encode_runs(void *ctx, void *dst, size_t cap, const void *src, size_t len)
 {
     const unsigned char *in = src;
     unsigned char *out = dst;
     size_t n = 0;
 
-    CHECK(ctx == NULL);
+    CHECK_EQUAL(*(int *)ctx, 0);
     for (size_t i = 0; i < len;) {
         size_t run = 1;
 
@@ -890,7 +912,7 @@ static int decode_runs(void *ctx, void *dst, size_t len, const void *src, size_t
     unsigned char *out = dst;
     size_t n = 0;
 
-    CHECK(ctx == NULL);
+    CHECK_EQUAL(*(int *)ctx, 0);
     for (size_t i = 0; i + 1 < stored; i += 2) {
         if (in[i] > len - n) {
             return -EBADMSG;
@@ -901,38 +923,52 @@ static int decode_runs(void *ctx, void *dst, size_t len, const void *src, size_t
     return n == len && stored % 2 == 0 ? 0 : -EBADMSG;
 }
 
+static void register_runs(struct world *w)
+{
+    struct zcache_codec codec = ZCACHE_CODEC_INIT;
+    int rc;
+
+    codec.name = "runs";
+    codec.context_create = make_context;
+    codec.context_destroy = end_context;
+    codec.encode = encode_runs;
+    codec.decode = decode_runs;
+    rc = zcache_codec_register(w->cache, &codec);
+    CHECK_EQUAL(rc, w->has_runs ? -EEXIST : 0);
+    w->has_runs = true;
+}
+
 static void call_codec(struct world *w)
 {
     static const struct {
         const char *text;
         int rc;
-    } texts[] = {{"lz4", 0},           {"zstd:1", 0},  {"zstd:3", 0},     {"none", 0},
-                 {"lz4:9", 0},         {"zstd:-5", 0}, {"runs", 1},       {"brotli", -ENOTSUP},
-                 {"zstd:20", -EINVAL}, {"", -EINVAL},  {"lz4:", -EINVAL}, {"runs:2", 2}};
+    } texts[] = {
+        {"lz4", 0},    {"zstd:1", 0},     {"zstd:3", 0},        {"none", 0},
+        {"runs", 0},   {"zstd:-5", 0},    {"brotli", -ENOTSUP}, {"zstd:20", -EINVAL},
+        {"", -EINVAL}, {"lz4:", -EINVAL}, {"runs:2", -EINVAL},  {":1", -EINVAL},
+    };
 
     const uint8_t choice = input_u8(&w->in);
-    const unsigned which = choice / 2 % ZC_ARRAY_SIZE(texts);
-    struct zcache_codec codec = ZCACHE_CODEC_INIT;
-    uint8_t id;
-    bool known;
+    const enum zcache_tier tier = (choice & 1) != 0 ? ZCACHE_TIER_DENSE : ZCACHE_TIER_FAST;
+    const char *text = texts[choice / 2 % ZC_ARRAY_SIZE(texts)].text;
+    int expected = texts[choice / 2 % ZC_ARRAY_SIZE(texts)].rc;
+    char level[16];
     int rc;
 
     if (choice >= 0xf0) {
-        codec.name = "runs";
-        codec.encode = encode_runs;
-        codec.decode = decode_runs;
-        rc = zcache_codec_register(w->cache, &codec);
-        CHECK(rc == 0 || rc == -EEXIST);
+        register_runs(w);
         return;
     }
-    known = zc_codecs_instance(w->cache->codecs, "runs", &id) == 0;
-    rc = zcache_codec_select(w->cache, (choice & 1) != 0 ? ZCACHE_TIER_DENSE : ZCACHE_TIER_FAST,
-                             texts[which].text);
-    if (texts[which].rc > 0) {
-        CHECK_EQUAL(rc, !known ? -ENOTSUP : texts[which].rc == 1 ? 0 : -EINVAL);
-    } else {
-        CHECK_EQUAL(rc, texts[which].rc);
+    if (choice >= 0xc0) { /* more pairs of codec and level than there may be */
+        (void)snprintf(level, sizeof(level), "lz4:%u", 1u + choice % 32);
+        text = level;
+        expected = 0;
+    } else if (strncmp(text, "runs", 4) == 0 && !w->has_runs) {
+        expected = -ENOTSUP;
     }
+    rc = zcache_codec_select(w->cache, tier, text);
+    CHECK(rc == expected || (rc == -ENOSPC && expected == 0));
 }
 
 /* ---- statistics -------------------------------------------------------------------------------- */
@@ -1180,6 +1216,7 @@ static void close_world(struct world *w, bool flush)
         CHECK_EQUAL(close_cache(w, ZCACHE_DISCARD), 0);
     }
     CHECK_EQUAL(store.detached, store.attached);
+    CHECK_EQUAL(atomic_load(&contexts), 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
