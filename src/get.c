@@ -485,8 +485,10 @@ int zc_take(struct zcache_tenant *t,
 
 /* ---- pin ----------------------------------------------------------------------------------- */
 
-/* In a section.  0 and a filled pin; ZCACHE_MISS; -EAGAIN: @word_out is not raw and must become so.
- * */
+/*
+ * In a section.  0 and a filled pin; ZCACHE_MISS; -EBADMSG; -EAGAIN: @word_out is not raw and must
+ * become so.
+ */
 static int try_pin(const struct zc_where *w,
                    struct zcache_key key,
                    unsigned flags,
@@ -502,11 +504,17 @@ static int try_pin(const struct zc_where *w,
         return ZCACHE_MISS;
     }
     if (zc_word_is_same(word) || !zc_payload_is_raw(zc_word_payload(word))) {
+        if (!zc_word_is_same(word) && !zc_page_head_possible(w->cache, zc_word_payload(word))) {
+            return -EBADMSG; /* it says how much to reserve */
+        }
         *word_out = word;
         *bytes_out = zc_page_bytes(zc_word_sizes(word).raw, ZC_CODEC_NONE);
         return -EAGAIN;
     }
     ZC_SYNC_POINT("get.pinning", key);
+    if (ZC_UNLIKELY(!zc_page_may_pin(w->cache, zc_word_payload(word)))) {
+        return -EBADMSG;
+    }
     /* Unlinked meanwhile or not: the section keeps it until our pin is counted. */
     frame = zc_payload_frame(zc_word_payload(word));
     atomic_fetch_add_explicit(&frame->pins, 1, memory_order_relaxed);

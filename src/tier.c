@@ -316,6 +316,9 @@ static int decode_and_swap(const struct zc_where *w, struct zcache_key key, uint
         return -ENOMEM;
     }
     rc = zc_page_decode(w->cache, w->thread, e, word, zc_payload_data(p));
+    if (rc == -EAGAIN && !zc_page_same_intact(w, e)) {
+        rc = -EBADMSG;
+    }
     if (rc == 0) {
         zc_page_seal(p);
         rc = swap_in_frame(w, key, word, p);

@@ -69,10 +69,13 @@ static int fetch_bytes(const struct zc_where *w,
     uint32_t len = zc_word_sizes(word).raw;
     int rc;
 
+    if (!zc_word_is_same(word) && !zc_page_head_possible(w->cache, zc_word_payload(word))) {
+        return -EBADMSG; /* before a buffer is asked for that there may never be */
+    }
     if (!zc_word_is_same(word) && zc_payload_is_raw(zc_word_payload(word))) {
         struct zc_payload *p = zc_word_payload(word);
 
-        if (zc_checksum(zc_payload_data(p), len) != p->checksum) {
+        if (!zc_page_intact(w->cache, p)) {
             return -EBADMSG;
         }
         bp->pin = zc_payload_frame(p);

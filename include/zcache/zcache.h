@@ -214,7 +214,8 @@ ZCACHE_API int zcache_get(struct zcache_tenant *tenant,
  * @pin_out: on the caller's stack; filled on success.
  *
  * A compressed page is made raw first.  The bytes are those of one version and never change; a
- * later put or delete does not touch them, only unpin releases them.  Pinned bytes cannot be
+ * later put or delete does not touch them, only unpin releases them.  The first pin of a page verifies
+ * its checksum; damage that comes later is found by the next get, demotion or write of the page.  Pinned bytes cannot be
  * reclaimed and count against the limits.
  *
  * Return: 0; ZCACHE_MISS; -EBADMSG; -EBUSY; -ETIMEDOUT; -EDQUOT, -ENOSPC, -ENOMEM no room for the
