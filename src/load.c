@@ -8,7 +8,8 @@
  *
  * A put that meets the LOADING entry publishes into it, a delete or truncate unlinks it; the load
  * sees either by the entry's state and drops what it read.  Waiters learn the result from the entry
- * (fill), so that a failed read fails those who waited for it and nobody else.
+ * (fill, where ZC_F_LOAD_ENDED says so), so that a failed read fails those who waited for it and
+ * nobody else.  An entry that is DEAD for another reason says nothing: its page came and went.
  *
  * The bytes are read into the batch's buffer, which outlives a caller that stops waiting; they
  * become a frame at completion.
@@ -54,7 +55,7 @@ static int wait_for_other(const struct zc_where *w,
     zc_entry_ref(e);
     rc = zc_page_wait_locked(w, e, (flags & ZCACHE_NOWAIT) != 0, deadline_ns);
     if (rc == 0) {
-        rc = zc_entry_state(e) == ZC_DEAD ? (int)(int64_t)atomic_load(&e->fill) : 0;
+        rc = zc_entry_has(e, ZC_F_LOAD_ENDED) ? (int)(int64_t)atomic_load(&e->fill) : 0;
         rc = rc == 0 ? ZC_LOAD_AGAIN : rc;
     }
     zc_core_unref_entry(w->cache, w->thread, e, w->tenant->account);
@@ -183,6 +184,7 @@ static size_t settle_locked(const struct zc_where *w,
         return used;
     } else {
         atomic_store(&e->fill, (uint64_t)(int64_t)ip->status);
+        zc_entry_set(e, ZC_F_LOAD_ENDED);
         zc_page_unlink_locked(w, e);
     }
     if (v->word != 0 && !zc_word_is_same(v->word)) {

@@ -255,6 +255,88 @@ static void a_put_or_a_delete_wins(void **state)
     }
 }
 
+static struct fixture *waiting;
+
+static void *wait_for_the_load(void *arg)
+{
+    unsigned char buf[PAGE];
+    struct zcache_page page = {.key = KEY(0), .buf = buf, .cap = PAGE};
+    struct zcache_page *pages = &page;
+    int *status = arg;
+
+    REQUIRE_EQUAL(zc_tenant_enter(waiting->t), 0);
+    zc_load_pages(waiting->t, thread_of(waiting->cache), &pages, 1, 0, deadline_in(5000));
+    zc_tenant_leave(waiting->t);
+    *status = page.status;
+    return NULL;
+}
+
+static pthread_t waiter;
+static int waiter_status;
+
+/* Under one hold of the lock, so that the waiter sees both or neither. */
+static int put_and_remove_while_one_waits(struct zcache_io *io)
+{
+    static const uint64_t fills[] = {ZCACHE_MISS, (uint32_t)-EIO, 12345};
+    const uint64_t fill = fills[store.calls - 1];
+    struct zc_where w = where_of(store.t, io->pages[0].key);
+    const struct zc_version v = {.word = zc_word_same(PAGE, fill), .fill = fill};
+
+    start(&waiter, wait_for_the_load, &waiter_status);
+    WAIT_UNTIL(zc_stat_read(store.t->stat, ZC_C_load_waits) == store.calls, 5000);
+    zc_epoch_stock(w.thread->epoch, 4);
+    zc_lock_acquire(&w.shard->lock);
+    struct zc_entry *e = zc_shard_find_locked(w.shard, w.hash, store.t->slot, io->pages[0].key);
+    REQUIRE(e != NULL && zc_entry_state(e) == ZC_LOADING);
+    zc_page_publish_locked(&w, e, &v);
+    zc_page_unlink_locked(&w, e);
+    zc_stat_add(store.t->stat, ZC_C_put_inserts, 1);
+    zc_stat_add(store.t->stat, ZC_C_delete_hits, 1);
+    zc_lock_release(&w.shard->lock);
+    return 0;
+}
+
+/* What the page was filled with is not the result of a load. */
+static void who_waits_for_a_page_that_came_and_went_looks_again(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    waiting = &f;
+    store.act = put_and_remove_while_one_waits;
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(load_one(&f, 0, 0), ZC_LOAD_AGAIN);
+        join(waiter);
+        assert_int_equal(waiter_status, ZC_LOAD_AGAIN);
+        assert_int_equal(settled_charge(f.t), f.empty);
+    }
+    teardown(&f);
+}
+
+static int fail_while_one_waits(struct zcache_io *io)
+{
+    (void)io;
+    start(&waiter, wait_for_the_load, &waiter_status);
+    WAIT_UNTIL(zc_stat_read(store.t->stat, ZC_C_load_waits) == 1, 5000);
+    return -EIO;
+}
+
+static void who_waits_for_a_load_that_fails_fails_too(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    waiting = &f;
+    store.act = fail_while_one_waits;
+    assert_int_equal(load_one(&f, 0, 0), -EIO);
+    join(waiter);
+    assert_int_equal(waiter_status, -EIO);
+    assert_int_equal(store.calls, 1);
+    teardown(&f);
+}
+
 static void what_is_being_discarded_is_not_loaded(void **state)
 {
     struct zc_batch *discard;
@@ -404,6 +486,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(impossible_lengths_are_errors),
         cmocka_unit_test(equal_bytes_take_no_frame),
         cmocka_unit_test(a_put_or_a_delete_wins),
+        cmocka_unit_test(who_waits_for_a_page_that_came_and_went_looks_again),
+        cmocka_unit_test(who_waits_for_a_load_that_fails_fails_too),
         cmocka_unit_test(what_is_being_discarded_is_not_loaded),
         cmocka_unit_test(a_page_without_room_is_delivered_and_not_kept),
         cmocka_unit_test(refused_memory_leaves_nothing),
