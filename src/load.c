@@ -92,6 +92,11 @@ static int add_placeholder(struct zc_batch *b,
     return rc;
 }
 
+static bool same_key(struct zcache_key a, struct zcache_key b)
+{
+    return a.object == b.object && a.page == b.page;
+}
+
 /* Adds a page to the batch.  0; -EAGAIN no buffer now, go with what there is; else its status. */
 static int add_page(struct zc_batch *b,
                     struct zc_thread *th,
@@ -107,6 +112,9 @@ static int add_page(struct zc_batch *b,
     struct zc_entry *fresh = NULL;
     int rc;
 
+    if (b->io.n_pages > 0 && same_key(b->io_page[b->io.n_pages - 1].key, page->key)) {
+        return ZC_LOAD_AGAIN; /* also where nothing is kept, so that no placeholder says so */
+    }
     *bp = (struct zc_batch_page){0};
     bp->copy = zc_batch_buffer(cache, cache->opt.page_max_bytes);
     if (bp->copy == NULL) {

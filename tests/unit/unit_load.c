@@ -39,18 +39,23 @@ struct fixture {
     uint64_t empty;
 };
 
-static void setup_limit(struct fixture *f, uint64_t limit)
+static void setup_with(struct fixture *f, uint64_t limit, const char *options)
 {
     struct zcache_store cb = ZCACHE_STORE_INIT;
 
     cb.read = read_pages;
-    f->cache = open_cache(16 * MIB, &cb, PLAIN ",max_stall_ms=5000");
+    f->cache = open_cache(16 * MIB, &cb, options);
     f->t = open_tenant(zcache_root(f->cache), "t", limit);
     f->th = thread_of(f->cache);
     f->empty = settled_charge(f->t);
     memset(&store, 0, sizeof(store));
     store.len = PAGE;
     store.t = f->t;
+}
+
+static void setup_limit(struct fixture *f, uint64_t limit)
+{
+    setup_with(f, limit, PLAIN ",max_stall_ms=5000");
 }
 
 static void setup(struct fixture *f)
@@ -355,6 +360,14 @@ static void what_is_being_discarded_is_not_loaded(void **state)
 /* ---------------------------------------------------------------------------------------------- */
 /* Without room. */
 
+static int look_for_twins(struct zcache_io *io)
+{
+    for (size_t i = 1; i < io->n_pages; i++) {
+        REQUIRE(io->pages[i - 1].key.page < io->pages[i].key.page);
+    }
+    return 0;
+}
+
 static void a_page_without_room_is_delivered_and_not_kept(void **state)
 {
     struct fixture f;
@@ -367,6 +380,31 @@ static void a_page_without_room_is_delivered_and_not_kept(void **state)
     assert_int_equal(settled_charge(f.t), f.empty);
     assert_int_equal(load_one(&f, 0, ZC_LOAD_KEEP), -EDQUOT);
     assert_int_equal(store.calls, 1);
+    teardown(&f);
+}
+
+static void a_key_that_comes_twice_is_in_a_batch_once_though_it_is_not_kept(void **state)
+{
+    unsigned char buf[3][PAGE];
+    struct zcache_page page[3];
+    uint64_t version;
+    struct fixture f;
+
+    (void)state;
+    setup_with(&f, 4 * MIB, PLAIN ",full=reject");
+    const uint64_t used = use_up(&f.cache->account);
+    for (int i = 0; i < 3; i++) {
+        page[i] = (struct zcache_page){.key = KEY(i / 2), .buf = buf[i], .cap = PAGE};
+    }
+    store.act = look_for_twins;
+    assert_int_equal(zcache_get_many(f.t, page, 3, 0), 0);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(page[i].status, 0);
+        assert_true(page_whole(buf[i], page[i].len, page[i].key, &version) && version == 1);
+    }
+    assert_int_equal(store.pages, 3);
+    assert_int_equal(count(&f, ZC_C_load_through), 3);
+    give_back(&f.cache->account, used);
     teardown(&f);
 }
 
@@ -490,6 +528,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(who_waits_for_a_load_that_fails_fails_too),
         cmocka_unit_test(what_is_being_discarded_is_not_loaded),
         cmocka_unit_test(a_page_without_room_is_delivered_and_not_kept),
+        cmocka_unit_test(a_key_that_comes_twice_is_in_a_batch_once_though_it_is_not_kept),
         cmocka_unit_test(refused_memory_leaves_nothing),
         cmocka_unit_test(without_a_buffer_nobody_waits_who_must_not),
         cmocka_unit_test(one_batch_carries_many),
