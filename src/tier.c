@@ -161,11 +161,15 @@ static enum zc_tier_outcome encode_and_swap(const struct zc_where *w,
     struct zc_sizes old = f->sizes;
     char *packed = raw + w->cache->opt.page_max_bytes;
     uint8_t codec = atomic_load_explicit(&w->cache->codec[to], memory_order_relaxed);
-    size_t n = zc_codec_encode(w->cache->codecs, &w->thread->codecs, codec, packed,
-                               f->stored_len - f->stored_len / 8, raw, old.raw);
     enum zc_tier_outcome outcome;
     struct zc_payload *p;
+    size_t n;
 
+    if (codec == ZC_CODEC_NONE) { /* the tier was turned off since the caller chose it */
+        return ZC_TIER_KEPT;
+    }
+    n = zc_codec_encode(w->cache->codecs, &w->thread->codecs, codec, packed,
+                        f->stored_len - f->stored_len / 8, raw, old.raw);
     if (n == ZC_CODEC_NO_MEMORY) {
         return ZC_TIER_NO_ROOM;
     }
