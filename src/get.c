@@ -11,6 +11,10 @@
  * promoted after its bytes were delivered.
  *
  * A miss that may ask the store enters the tenant, so that a close waits for it, and loads.
+ *
+ * A tenant that is closed loses its counters and its store, and a close waits for sections and for
+ * calls that entered the tenant, for nothing else.  So hits and plain misses are counted inside the
+ * section, and whatever needs longer enters the tenant first.
  */
 #include "get.h"
 
@@ -20,6 +24,7 @@
 #include "load.h"
 #include "mathx.h"
 #include "reclaim.h"
+#include "sync_point.h"
 #include "tier.h"
 
 /* What a look-up found. */
@@ -28,6 +33,7 @@ struct hit {
     size_t len;
     enum zcache_latency_kind kind;
     bool promote;
+    bool load; /* a miss that may ask the store */
 };
 
 /* ---- the hit ------------------------------------------------------------------------------- */
@@ -115,7 +121,40 @@ static bool may_retry(const struct zc_where *w, unsigned flags)
            zc_reclaim_metadata(w->cache, w->thread, deadline);
 }
 
-/* One look at the cache, promotion included.  0; ZCACHE_MISS; errors of hit; -ESHUTDOWN. */
+/* A miss; what it counts for is clear if the store is not to be asked.  In a section. */
+static int miss(struct zcache_tenant *t, unsigned flags, enum zc_counter counter, bool *load_out)
+{
+    *load_out = zc_load_possible(t, flags);
+    if (!*load_out) {
+        zc_stat_add(t->stat, counter, 1);
+    }
+    return ZCACHE_MISS;
+}
+
+static int look_inside(const struct zc_where *w,
+                       struct zcache_key key,
+                       void *buf,
+                       size_t cap,
+                       unsigned flags,
+                       struct hit *h)
+{
+    int rc = -ESHUTDOWN;
+
+    if (ZC_LIKELY(zc_tenant_usable(w->tenant))) {
+        rc = hit(w, key, buf, cap, flags, h);
+        if (ZC_LIKELY(rc == 0)) {
+            count_hit(w->tenant, h);
+        } else if (rc == ZCACHE_MISS) {
+            rc = miss(w->tenant, flags, ZC_C_get_misses, &h->load);
+        }
+    }
+    return rc;
+}
+
+/*
+ * One look at the cache, promotion included.  0; ZCACHE_MISS; errors of hit; -ESHUTDOWN.  Hits are
+ * counted, and misses that are not to be loaded.
+ */
 static int look(const struct zc_where *w,
                 struct zcache_key key,
                 void *buf,
@@ -129,13 +168,13 @@ static int look(const struct zc_where *w,
 
     do {
         zc_epoch_enter(epoch);
-        rc = zc_tenant_usable(w->tenant) ? hit(w, key, buf, cap, flags, h) : -ESHUTDOWN;
+        rc = look_inside(w, key, buf, cap, flags, h);
         zc_epoch_exit(epoch);
     } while (ZC_UNLIKELY(rc == -EAGAIN || (rc == -ENOMEM && may_retry(w, flags))));
+    ZC_SYNC_POINT("get.looked", key);
     if (rc != 0) {
         return rc;
     }
-    count_hit(w->tenant, h);
     if (len_out != NULL) {
         *len_out = h->len;
     }
@@ -171,27 +210,6 @@ static int load_and_look(const struct zc_where *w, struct zcache_page *page, uns
     return -ETIMEDOUT;
 }
 
-static int load(const struct zc_where *w,
-                struct zcache_key key,
-                void *buf,
-                size_t cap,
-                size_t *len_out,
-                unsigned flags)
-{
-    struct zcache_page page = {.key = key, .buf = buf, .cap = cap};
-    int rc = zc_tenant_enter(w->tenant);
-
-    if (rc != 0) {
-        return rc;
-    }
-    rc = load_and_look(w, &page, flags);
-    zc_tenant_leave(w->tenant);
-    if (rc == 0 && len_out != NULL) {
-        *len_out = page.len;
-    }
-    return rc;
-}
-
 static void count_failure(struct zcache_tenant *t,
                           int rc,
                           enum zc_counter miss,
@@ -204,12 +222,37 @@ static void count_failure(struct zcache_tenant *t,
     }
 }
 
+/* What a look left to do: load, or count the error. */
+static int finish(const struct zc_where *w, struct zcache_page *page, unsigned flags, int rc)
+{
+    struct zcache_tenant *t = w->tenant;
+    int entered = zc_tenant_enter(t);
+
+    if (entered != 0) {
+        return entered;
+    }
+    if (rc == ZCACHE_MISS) {
+        rc = load_and_look(w, page, flags);
+    }
+    if (rc == -EBADMSG) {
+        zc_page_report_corrupt(t, page->key);
+    }
+    count_failure(t, rc, ZC_C_get_misses, ZC_C_get_errors);
+    zc_tenant_leave(t);
+    return rc;
+}
+
 static void sample_get(struct zcache_tenant *t, enum zcache_latency_kind kind, uint64_t start)
 {
-    struct zc_hist *hist = zc_tenant_hist(t, kind);
+    uint64_t ns = zc_plat_now_ns() - start;
+    struct zc_hist *hist;
 
-    if (hist != NULL) {
-        zc_hist_add(hist, zc_plat_now_ns() - start);
+    if (zc_tenant_enter(t) == 0) {
+        hist = zc_tenant_hist(t, kind);
+        if (hist != NULL) {
+            zc_hist_add(hist, ns);
+        }
+        zc_tenant_leave(t);
     }
 }
 
@@ -223,6 +266,7 @@ int zc_get(struct zcache_tenant *t,
 {
     struct zc_where w = zc_page_where(t, th, key);
     uint64_t start = zc_thread_sample(th, t->cache->opt.latency_sample);
+    struct zcache_page page = {.key = key, .buf = buf, .cap = cap};
     struct hit h;
     int rc = look(&w, key, buf, cap, len_out, flags, &h);
 
@@ -232,13 +276,13 @@ int zc_get(struct zcache_tenant *t,
         }
         return 0;
     }
-    if (rc == ZCACHE_MISS && zc_load_possible(t, flags)) {
-        rc = load(&w, key, buf, cap, len_out, flags);
+    if (rc == -ESHUTDOWN || (rc == ZCACHE_MISS && !h.load)) {
+        return rc;
     }
-    if (rc == -EBADMSG) {
-        zc_page_report_corrupt(t, key);
+    rc = finish(&w, &page, flags, rc);
+    if (rc == 0 && len_out != NULL) {
+        *len_out = page.len;
     }
-    count_failure(t, rc, ZC_C_get_misses, ZC_C_get_errors);
     return rc;
 }
 
@@ -264,24 +308,28 @@ static void load_misses(struct zcache_tenant *t,
                         size_t n,
                         unsigned flags)
 {
-    int rc = n > 0 && zc_load_possible(t, flags) ? zc_tenant_enter(t) : -ENOENT;
+    int rc = zc_tenant_enter(t);
 
-    if (rc == 0) {
-        qsort(missing, n, sizeof(missing[0]), compare_keys);
-        zc_load_pages(t, th, missing, n, flags, zc_plat_deadline_ns(t->cache->opt.max_stall_ms));
-        zc_tenant_leave(t);
+    if (rc != 0) {
+        for (size_t i = 0; i < n; i++) {
+            missing[i]->status = rc; /* nobody asked the store: it is not a miss */
+        }
+        return;
     }
+    qsort(missing, n, sizeof(missing[0]), compare_keys);
+    zc_load_pages(t, th, missing, n, flags, zc_plat_deadline_ns(t->cache->opt.max_stall_ms));
     for (size_t i = 0; i < n; i++) {
-        if (rc == 0 && missing[i]->status == ZC_LOAD_AGAIN) {
+        if (missing[i]->status == ZC_LOAD_AGAIN) {
             missing[i]->status = zc_get(t, th, missing[i]->key, missing[i]->buf, missing[i]->cap,
                                         &missing[i]->len, flags);
             continue;
         }
-        if (rc == 0 && missing[i]->status == 0) {
+        if (missing[i]->status == 0) {
             zc_stat_add(t->stat, ZC_C_get_loads, 1);
         }
         count_failure(t, missing[i]->status, ZC_C_get_misses, ZC_C_get_errors);
     }
+    zc_tenant_leave(t);
 }
 
 int zc_get_many(struct zcache_tenant *t,
@@ -300,15 +348,12 @@ int zc_get_many(struct zcache_tenant *t,
 
         pages[i].status =
             look(&w, pages[i].key, pages[i].buf, pages[i].cap, &pages[i].len, flags, &h);
-        if (pages[i].status == ZCACHE_MISS) {
+        if (pages[i].status == ZCACHE_MISS && h.load) {
             missing[n_missing++] = &pages[i];
-        } else if (pages[i].status < 0) {
-            if (pages[i].status == -EBADMSG) {
-                zc_page_report_corrupt(t, pages[i].key);
-            }
-            count_failure(t, pages[i].status, ZC_C_get_misses, ZC_C_get_errors);
+        } else if (pages[i].status < 0 && pages[i].status != -ESHUTDOWN) {
+            pages[i].status = finish(&w, &pages[i], flags, pages[i].status);
         }
-        if (n_missing == MANY || i + 1 == n) {
+        if (n_missing == MANY || (n_missing > 0 && i + 1 == n)) {
             load_misses(t, th, missing, n_missing, flags);
             n_missing = 0;
         }
@@ -464,19 +509,28 @@ static int try_pin(const struct zc_where *w,
     return 0;
 }
 
+/* As try_pin, by a call that has not entered the tenant; -ESHUTDOWN.  Counts as look() does. */
 static int look_pin(const struct zc_where *w,
                     struct zcache_key key,
                     unsigned flags,
                     struct zcache_pin *pin_out,
-                    uint64_t *word_out,
-                    size_t *bytes_out)
+                    bool *load_out)
 {
-    int rc;
+    uint64_t word;
+    size_t bytes;
+    int rc = -ESHUTDOWN;
 
     zc_epoch_enter(w->thread->epoch);
-    rc = zc_tenant_usable(w->tenant) ? try_pin(w, key, flags, pin_out, word_out, bytes_out)
-                                     : -ESHUTDOWN;
+    if (ZC_LIKELY(zc_tenant_usable(w->tenant))) {
+        rc = try_pin(w, key, flags, pin_out, &word, &bytes);
+        if (rc == 0) {
+            zc_stat_add(w->tenant->stat, ZC_C_pin_hits, 1);
+        } else if (rc == ZCACHE_MISS) {
+            rc = miss(w->tenant, flags, ZC_C_pin_misses, load_out);
+        }
+    }
     zc_epoch_exit(w->thread->epoch);
+    ZC_SYNC_POINT("pin.looked", key);
     return rc;
 }
 
@@ -514,7 +568,9 @@ static int pin_slow(const struct zc_where *w,
     int rc;
 
     do {
-        rc = look_pin(w, key, flags, pin_out, &word, &bytes);
+        zc_epoch_enter(w->thread->epoch);
+        rc = try_pin(w, key, flags, pin_out, &word, &bytes);
+        zc_epoch_exit(w->thread->epoch);
         if (rc == -EAGAIN) {
             rc = make_raw(w, key, word, bytes, flags, deadline);
             rc = rc == 0 ? -EAGAIN : rc;
@@ -538,25 +594,24 @@ int zc_pin(struct zcache_tenant *t,
 {
     struct zc_where w = zc_page_where(t, th, key);
     bool loaded = false;
-    uint64_t word;
-    size_t bytes;
-    int rc = look_pin(&w, key, flags, pin_out, &word, &bytes);
+    bool load = false;
+    int rc = look_pin(&w, key, flags, pin_out, &load);
 
-    if (rc == -EAGAIN || (rc == ZCACHE_MISS && zc_load_possible(t, flags))) {
-        rc = zc_tenant_enter(t);
-        if (rc == 0) {
-            rc = pin_slow(&w, key, flags, pin_out, &loaded);
-            zc_tenant_leave(t);
-        }
+    if (rc == 0 || rc == -ESHUTDOWN || (rc == ZCACHE_MISS && !load)) {
+        return rc;
     }
+    rc = zc_tenant_enter(t);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = pin_slow(&w, key, flags, pin_out, &loaded);
     if (rc == 0) {
         zc_stat_add(t->stat, loaded ? ZC_C_pin_loads : ZC_C_pin_hits, 1);
-        return 0;
-    }
-    if (rc == -EBADMSG) {
+    } else if (rc == -EBADMSG) {
         zc_page_report_corrupt(t, key);
     }
     count_failure(t, rc, ZC_C_pin_misses, ZC_C_pin_errors);
+    zc_tenant_leave(t);
     return rc;
 }
 
