@@ -92,7 +92,7 @@ static void *work(void *arg)
         pthread_barrier_wait(&run.barrier); /* all calls have returned */
         pthread_barrier_wait(&run.barrier); /* those of strangers, too */
         model_check(&checker, log->thread, n_threads);
-        run.ways_peak = checker.ways_peak > run.ways_peak ? checker.ways_peak : run.ways_peak;
+        log->ways_peak = checker.ways_peak;
         pthread_barrier_wait(&run.barrier); /* everything is checked */
     }
     model_checker_fini(&checker);
@@ -132,6 +132,7 @@ static struct sums sum_logs(void)
         s.timeouts += log->timeouts;
         s.by_hand += log->by_hand;
         s.closes += log->closes;
+        run.ways_peak = log->ways_peak > run.ways_peak ? log->ways_peak : run.ways_peak;
     }
     return s;
 }

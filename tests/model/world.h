@@ -79,6 +79,7 @@ struct model_log {
     uint64_t timeouts;
     uint64_t by_hand;
     uint64_t closes;
+    unsigned ways_peak; /* of the checks by this thread */
 };
 
 struct model_world {
