@@ -8,7 +8,8 @@
  *
  * A put that meets the LOADING entry publishes into it, a delete or truncate unlinks it; the load
  * sees either by the entry's state and drops what it read.  Waiters learn the result from the entry
- * (fill), so that a failed read fails those who waited for it and nobody else.
+ * (fill, where ZC_F_LOAD_ENDED says so), so that a failed read fails those who waited for it and
+ * nobody else.  An entry that is DEAD for another reason says nothing: its page came and went.
  *
  * The bytes are read into the batch's buffer, which outlives a caller that stops waiting; they
  * become a frame at completion.
@@ -55,7 +56,7 @@ static int wait_for_other(const struct zc_where *w,
     zc_entry_ref(e);
     rc = zc_page_wait_locked(w, e, (flags & ZCACHE_NOWAIT) != 0, deadline_ns);
     if (rc == 0) {
-        rc = zc_entry_state(e) == ZC_DEAD ? (int)(int64_t)atomic_load(&e->fill) : 0;
+        rc = zc_entry_has(e, ZC_F_LOAD_ENDED) ? (int)(int64_t)atomic_load(&e->fill) : 0;
         rc = rc == 0 ? ZC_LOAD_AGAIN : rc;
     }
     zc_core_unref_entry(w->cache, w->thread, e, w->tenant->account);
@@ -92,6 +93,11 @@ static int add_placeholder(struct zc_batch *b,
     return rc;
 }
 
+static bool same_key(struct zcache_key a, struct zcache_key b)
+{
+    return a.object == b.object && a.page == b.page;
+}
+
 /* Adds a page to the batch.  0; -EAGAIN not now, go with what there is; else its status. */
 static int add_page(struct zc_batch *b,
                     struct zc_thread *th,
@@ -108,6 +114,9 @@ static int add_page(struct zc_batch *b,
     struct zc_entry *fresh = NULL;
     int rc;
 
+    if (b->io.n_pages > 0 && same_key(b->io_page[b->io.n_pages - 1].key, page->key)) {
+        return ZC_LOAD_AGAIN; /* also where nothing is kept, so that no placeholder says so */
+    }
     *bp = (struct zc_batch_page){0};
     rc = zc_batch_buffer(cache, cache->opt.page_max_bytes, &bp->copy);
     if (rc != 0) {
@@ -190,6 +199,7 @@ static size_t settle_locked(const struct zc_where *w,
         return used;
     } else {
         atomic_store(&e->fill, (uint64_t)(int64_t)result);
+        zc_entry_set(e, ZC_F_LOAD_ENDED);
         zc_page_unlink_locked(w, e);
     }
     if (v->word != 0 && !zc_word_is_same(v->word)) {

@@ -39,18 +39,23 @@ struct fixture {
     uint64_t empty;
 };
 
-static void setup_limit(struct fixture *f, uint64_t limit)
+static void setup_with(struct fixture *f, uint64_t limit, const char *options)
 {
     struct zcache_store cb = ZCACHE_STORE_INIT;
 
     cb.read = read_pages;
-    f->cache = open_cache(16 * MIB, &cb, PLAIN ",max_stall_ms=5000");
+    f->cache = open_cache(16 * MIB, &cb, options);
     f->t = open_tenant(zcache_root(f->cache), "t", limit);
     f->th = thread_of(f->cache);
     f->empty = settled_charge(f->t);
     memset(&store, 0, sizeof(store));
     store.len = PAGE;
     store.t = f->t;
+}
+
+static void setup_limit(struct fixture *f, uint64_t limit)
+{
+    setup_with(f, limit, PLAIN ",max_stall_ms=5000");
 }
 
 static void setup(struct fixture *f)
@@ -255,6 +260,88 @@ static void a_put_or_a_delete_wins(void **state)
     }
 }
 
+static struct fixture *waiting;
+
+static void *wait_for_the_load(void *arg)
+{
+    unsigned char buf[PAGE];
+    struct zcache_page page = {.key = KEY(0), .buf = buf, .cap = PAGE};
+    struct zcache_page *pages = &page;
+    int *status = arg;
+
+    REQUIRE_EQUAL(zc_tenant_enter(waiting->t), 0);
+    zc_load_pages(waiting->t, thread_of(waiting->cache), &pages, 1, 0, deadline_in(5000));
+    zc_tenant_leave(waiting->t);
+    *status = page.status;
+    return NULL;
+}
+
+static pthread_t waiter;
+static int waiter_status;
+
+/* Under one hold of the lock, so that the waiter sees both or neither. */
+static int put_and_remove_while_one_waits(struct zcache_io *io)
+{
+    static const uint64_t fills[] = {ZCACHE_MISS, (uint32_t)-EIO, 12345};
+    const uint64_t fill = fills[store.calls - 1];
+    struct zc_where w = where_of(store.t, io->pages[0].key);
+    const struct zc_version v = {.word = zc_word_same(PAGE, fill), .fill = fill};
+
+    start(&waiter, wait_for_the_load, &waiter_status);
+    WAIT_UNTIL(zc_stat_read(store.t->stat, ZC_C_load_waits) == store.calls, 5000);
+    zc_epoch_stock(w.thread->epoch, 4);
+    zc_lock_acquire(&w.shard->lock);
+    struct zc_entry *e = zc_shard_find_locked(w.shard, w.hash, store.t->slot, io->pages[0].key);
+    REQUIRE(e != NULL && zc_entry_state(e) == ZC_LOADING);
+    zc_page_publish_locked(&w, e, &v);
+    zc_page_unlink_locked(&w, e);
+    zc_stat_add(store.t->stat, ZC_C_put_inserts, 1);
+    zc_stat_add(store.t->stat, ZC_C_delete_hits, 1);
+    zc_lock_release(&w.shard->lock);
+    return 0;
+}
+
+/* What the page was filled with is not the result of a load. */
+static void who_waits_for_a_page_that_came_and_went_looks_again(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    waiting = &f;
+    store.act = put_and_remove_while_one_waits;
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(load_one(&f, 0, 0), ZC_LOAD_AGAIN);
+        join(waiter);
+        assert_int_equal(waiter_status, ZC_LOAD_AGAIN);
+        assert_int_equal(settled_charge(f.t), f.empty);
+    }
+    teardown(&f);
+}
+
+static int fail_while_one_waits(struct zcache_io *io)
+{
+    (void)io;
+    start(&waiter, wait_for_the_load, &waiter_status);
+    WAIT_UNTIL(zc_stat_read(store.t->stat, ZC_C_load_waits) == 1, 5000);
+    return -EIO;
+}
+
+static void who_waits_for_a_load_that_fails_fails_too(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    waiting = &f;
+    store.act = fail_while_one_waits;
+    assert_int_equal(load_one(&f, 0, 0), -EIO);
+    join(waiter);
+    assert_int_equal(waiter_status, -EIO);
+    assert_int_equal(store.calls, 1);
+    teardown(&f);
+}
+
 static void what_is_being_discarded_is_not_loaded(void **state)
 {
     struct zc_batch *discard;
@@ -273,6 +360,14 @@ static void what_is_being_discarded_is_not_loaded(void **state)
 /* ---------------------------------------------------------------------------------------------- */
 /* Without room. */
 
+static int look_for_twins(struct zcache_io *io)
+{
+    for (size_t i = 1; i < io->n_pages; i++) {
+        REQUIRE(io->pages[i - 1].key.page < io->pages[i].key.page);
+    }
+    return 0;
+}
+
 static void a_page_without_room_is_delivered_and_not_kept(void **state)
 {
     struct fixture f;
@@ -285,6 +380,31 @@ static void a_page_without_room_is_delivered_and_not_kept(void **state)
     assert_int_equal(settled_charge(f.t), f.empty);
     assert_int_equal(load_one(&f, 0, ZC_LOAD_KEEP), -EDQUOT);
     assert_int_equal(store.calls, 1);
+    teardown(&f);
+}
+
+static void a_key_that_comes_twice_is_in_a_batch_once_though_it_is_not_kept(void **state)
+{
+    unsigned char buf[3][PAGE];
+    struct zcache_page page[3];
+    uint64_t version;
+    struct fixture f;
+
+    (void)state;
+    setup_with(&f, 4 * MIB, PLAIN ",full=reject");
+    const uint64_t used = use_up(&f.cache->account);
+    for (int i = 0; i < 3; i++) {
+        page[i] = (struct zcache_page){.key = KEY(i / 2), .buf = buf[i], .cap = PAGE};
+    }
+    store.act = look_for_twins;
+    assert_int_equal(zcache_get_many(f.t, page, 3, 0), 0);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(page[i].status, 0);
+        assert_true(page_whole(buf[i], page[i].len, page[i].key, &version) && version == 1);
+    }
+    assert_int_equal(store.pages, 3);
+    assert_int_equal(count(&f, ZC_C_load_through), 3);
+    give_back(&f.cache->account, used);
     teardown(&f);
 }
 
@@ -404,8 +524,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(impossible_lengths_are_errors),
         cmocka_unit_test(equal_bytes_take_no_frame),
         cmocka_unit_test(a_put_or_a_delete_wins),
+        cmocka_unit_test(who_waits_for_a_page_that_came_and_went_looks_again),
+        cmocka_unit_test(who_waits_for_a_load_that_fails_fails_too),
         cmocka_unit_test(what_is_being_discarded_is_not_loaded),
         cmocka_unit_test(a_page_without_room_is_delivered_and_not_kept),
+        cmocka_unit_test(a_key_that_comes_twice_is_in_a_batch_once_though_it_is_not_kept),
         cmocka_unit_test(refused_memory_leaves_nothing),
         cmocka_unit_test(without_a_buffer_nobody_waits_who_must_not),
         cmocka_unit_test(one_batch_carries_many),

@@ -162,6 +162,20 @@ static void a_frame_of_equal_bytes_becomes_a_word(void **state)
     teardown(&f);
 }
 
+static void a_page_stays_if_its_tier_was_turned_off_meanwhile(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f, NULL);
+    put(&f, FILL_TEXT, 0);
+    for (int to = ZCACHE_TIER_FAST; to <= ZCACHE_TIER_DENSE; to++) {
+        assert_int_equal(zcache_codec_select(f.cache, (enum zcache_tier)to, "none"), 0);
+        demote_in_vain(&f, (enum zcache_tier)to, ZC_TIER_KEPT);
+    }
+    teardown(&f);
+}
+
 static void a_pinned_page_stays(void **state)
 {
     struct zcache_pin pin;
@@ -478,6 +492,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_page_that_does_not_shrink_moves_along_and_remembers),
         cmocka_unit_test(what_need_not_be_encoded_is_not),
         cmocka_unit_test(a_frame_of_equal_bytes_becomes_a_word),
+        cmocka_unit_test(a_page_stays_if_its_tier_was_turned_off_meanwhile),
         cmocka_unit_test(a_pinned_page_stays),
         cmocka_unit_test(a_page_in_flight_stays),
         cmocka_unit_test(a_newer_version_wins_between_the_steps),
