@@ -16,6 +16,7 @@
 #include "batch.h"
 #include "cache.h"
 #include "close.h"
+#include "compact.h"
 #include "flush.h"
 #include "get.h"
 #include "mathx.h"
@@ -473,6 +474,9 @@ static void apply_limits(struct zcache_tenant *t, const struct zcache_limits *l)
 {
     zc_lock_acquire(&t->cache->admin);
     atomic_store(&t->account->limit, l->limit_bytes);
+    if (t->parent == NULL) {
+        zc_core_bound(t->cache);
+    }
     atomic_store(&t->reserve_bytes, l->reserve_bytes);
     atomic_store(&t->weight, l->weight);
     atomic_store(&t->writeback, (uint32_t)l->writeback);
@@ -647,6 +651,24 @@ int zcache_metrics_write(struct zcache *cache,
         return -EINVAL;
     }
     return zc_metrics_write(cache, format, write, ctx);
+}
+
+int zcache_compact(struct zcache *cache, unsigned timeout_ms, uint64_t *freed_out)
+{
+    struct zc_thread *th;
+    uint64_t freed = 0;
+    int rc = check_cache(cache);
+
+    rc = rc != 0 ? rc : get_thread(cache, &th);
+    if (rc == 0) {
+        unsigned ms = timeout_ms != 0 ? timeout_ms : cache->opt.max_stall_ms;
+
+        rc = zc_compact(cache, th, zc_plat_deadline_ns(ms), &freed);
+    }
+    if (rc == 0 && freed_out != NULL) {
+        *freed_out = freed;
+    }
+    return rc;
 }
 
 int zcache_verify(struct zcache *cache)

@@ -31,6 +31,8 @@
 #define PREPAID_MIN    (UINT64_C(192) << 10)
 #define PREPAID_MAX    (UINT64_C(8) << 20)
 #define LIMBO_BYTES    (UINT64_C(64) << 10)
+#define SPARSE_PART    40u
+#define SPARSE_BYTES   (UINT64_C(2) << 20)
 #define LOG_WINDOW_NS  UINT64_C(1000000000)
 #define LOG_PER_WINDOW 10u
 
@@ -41,10 +43,21 @@ static bool meta_pooled(size_t size)
     return size + ZC_CACHE_LINE <= ZC_POOL_MAX;
 }
 
+/*
+ * Whether to have pages of its own: metadata cannot be moved, so where it is large and many, as segments
+ * of the index are, it must not lie between payloads that can.
+ */
+static bool meta_paged(size_t size)
+{
+    size_t bytes = zc_align_up(size, zc_plat_page_size());
+
+    return size >= zc_plat_page_size() && bytes <= ZC_POOL_MAX && bytes - size <= size / 8;
+}
+
 static size_t meta_round(size_t size)
 {
-    return meta_pooled(size) ? zc_pool_round(size + ZC_CACHE_LINE)
-                             : zc_align_up(size, zc_plat_page_size());
+    return meta_pooled(size) && !meta_paged(size) ? zc_pool_round(size + ZC_CACHE_LINE)
+                                                  : zc_align_up(size, zc_plat_page_size());
 }
 
 static bool meta_charge(struct zcache *cache, uint64_t bytes)
@@ -97,6 +110,28 @@ static void aligned_free_meta(void *ptr, size_t padded)
     zc_pool_free(base, padded);
 }
 
+static void *meta_take(struct zcache *cache, size_t size)
+{
+    size_t bytes = meta_round(size);
+
+    if (meta_paged(size)) {
+        return zc_pool_alloc_pages(cache->pool[cache->topo.cpu_node[zc_plat_cpu()]], bytes);
+    }
+    return meta_pooled(size) ? aligned_alloc_meta(cache, size + ZC_CACHE_LINE)
+                             : zc_plat_map(bytes, zc_plat_page_size(), -1);
+}
+
+static void meta_give(void *ptr, size_t size)
+{
+    if (meta_paged(size)) {
+        zc_pool_free(ptr, meta_round(size));
+    } else if (meta_pooled(size)) {
+        aligned_free_meta(ptr, size + ZC_CACHE_LINE);
+    } else {
+        zc_plat_unmap(ptr, meta_round(size));
+    }
+}
+
 static void *meta_alloc(void *ctx, size_t size)
 {
     struct zc_core_mem *m = ctx;
@@ -107,8 +142,7 @@ static void *meta_alloc(void *ctx, size_t size)
     if (!meta_charge(cache, bytes)) {
         return NULL;
     }
-    ptr = meta_pooled(size) ? aligned_alloc_meta(cache, size + ZC_CACHE_LINE)
-                            : zc_plat_map(bytes, zc_plat_page_size(), -1);
+    ptr = meta_take(cache, size);
     if (ptr == NULL) {
         meta_refund(cache, bytes);
         return NULL;
@@ -125,11 +159,7 @@ static void meta_free(void *ctx, void *ptr, size_t size)
     if (ptr == NULL) {
         return;
     }
-    if (meta_pooled(size)) {
-        aligned_free_meta(ptr, size + ZC_CACHE_LINE);
-    } else {
-        zc_plat_unmap(ptr, bytes);
-    }
+    meta_give(ptr, size);
     atomic_fetch_sub_explicit(&m->bytes, bytes, memory_order_relaxed);
     meta_refund(m->cache, bytes);
 }
@@ -263,6 +293,21 @@ void zc_progress_end(struct zcache *cache)
     atomic_fetch_sub(&cache->progress.waiters, 1);
 }
 
+/* ---- slabs ----------------------------------------------------------------------------------- */
+
+/* A hint only: the charge has a part that is not in the pools. */
+void zc_core_look_at_slabs(struct zcache *cache)
+{
+    uint64_t resident = atomic_load_explicit(&cache->bound.resident, memory_order_relaxed);
+    uint64_t charge = zc_sub_sat(zc_quota_charge(&cache->account),
+                                 atomic_load_explicit(&cache->prepaid, memory_order_relaxed));
+
+    if (resident > charge + charge / SPARSE_PART + SPARSE_BYTES &&
+        atomic_load_explicit(&cache->compact_planned, memory_order_relaxed) == 0) {
+        zc_bell_ring(cache, ZC_BELL_COMPACT);
+    }
+}
+
 /* ---- bell ---------------------------------------------------------------------------------- */
 
 void zc_bell_ring(struct zcache *cache, enum zc_bell_reason reason)
@@ -319,21 +364,34 @@ void zc_core_log(struct zcache *cache,
 
 /* ---- lifetime ------------------------------------------------------------------------------ */
 
+/* Resident memory is within 5 % and 8 MiB of the capacity; part of that is not the pools'. */
+#define BOUND_SHARE 25u
+#define BOUND_BYTES (UINT64_C(6) << 20)
+
+void zc_core_bound(struct zcache *cache)
+{
+    uint64_t capacity = zc_quota_limit(&cache->account);
+
+    atomic_store(&cache->bound.max, capacity + capacity / BOUND_SHARE + BOUND_BYTES);
+}
+
 static int make_pools(struct zcache *cache)
 {
+    zc_quota_init(&cache->account, NULL, cache->opt.capacity_bytes);
+    zc_core_bound(cache);
     for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
         int rc = zc_pool_create(i, cache->topo.sys_node[i], &cache->pool[i]);
 
         if (rc != 0) {
             return rc;
         }
+        zc_pool_bind(cache->pool[i], &cache->bound);
     }
     return 0;
 }
 
 static void make_mem(struct zcache *cache)
 {
-    zc_quota_init(&cache->account, NULL, cache->opt.capacity_bytes);
     cache->prepaid_max =
         ZC_MIN(ZC_MAX(cache->opt.capacity_bytes / PREPAID_SHARE, PREPAID_MIN), PREPAID_MAX);
     if (zc_quota_reserve(&cache->account, cache->prepaid_max, ZC_QUOTA_RECLAIM) == NULL) {

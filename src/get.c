@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "compact.h"
 #include "load.h"
 #include "mathx.h"
 #include "reclaim.h"
@@ -433,7 +434,7 @@ int zc_take(struct zcache_tenant *t,
         zc_page_report_corrupt(t, key);
     }
     count_failure(t, rc, ZC_C_get_misses, ZC_C_get_errors);
-    zc_core_maintain(th);
+    zc_core_maintain(t->cache, th);
     return rc;
 }
 
@@ -504,6 +505,9 @@ static int make_raw(const struct zc_where *w,
     if (rc != 0) {
         zc_quota_refund(account, bytes);
         zc_progress_signal(w->cache);
+    }
+    if (rc == -ENOMEM && zc_compact_make_room(w->cache, w->thread, flags, stall)) {
+        rc = -EAGAIN;
     }
     return rc;
 }
