@@ -16,6 +16,7 @@
 #include "batch.h"
 #include "cache.h"
 #include "close.h"
+#include "compact.h"
 #include "flush.h"
 #include "get.h"
 #include "mathx.h"
@@ -75,17 +76,20 @@ static int check_tenant(const struct zcache_tenant *t)
     }
 }
 
-/* The calling thread's state; 0 or -ENOMEM. */
-static int get_thread(struct zcache *cache, struct zc_thread **th)
+/* The calling thread's state; 0 or -ENOMEM.  @flags: of the call: NOWAIT. */
+static int get_thread(struct zcache *cache, unsigned flags, struct zc_thread **th)
 {
     *th = zc_core_thread(cache);
+    if (ZC_UNLIKELY(*th == NULL) && (flags & ZCACHE_NOWAIT) == 0) {
+        *th = zc_core_thread_wait(cache);
+    }
     return ZC_LIKELY(*th != NULL) ? 0 : -ENOMEM;
 }
 
 /* Enters the tenant and finds the thread.  0 or the error. */
-static int begin(struct zcache_tenant *t, struct zc_thread **th)
+static int begin(struct zcache_tenant *t, unsigned flags, struct zc_thread **th)
 {
-    int rc = get_thread(t->cache, th);
+    int rc = get_thread(t->cache, flags, th);
 
     return rc != 0 ? rc : zc_tenant_enter(t);
 }
@@ -100,11 +104,12 @@ static void count_refused(struct zcache_tenant *t, enum zc_counter error, uint64
 }
 
 static int begin_counted(struct zcache_tenant *t,
+                         unsigned flags,
                          struct zc_thread **th,
                          enum zc_counter error,
                          uint64_t n)
 {
-    int rc = begin(t, th);
+    int rc = begin(t, flags, th);
 
     if (ZC_UNLIKELY(rc == -ENOMEM)) {
         count_refused(t, error, n);
@@ -116,9 +121,9 @@ static int begin_counted(struct zcache_tenant *t,
  * As above for puts.  To remove the older version takes what there was no memory for, so it stays,
  * and the code says so.
  */
-static int begin_put(struct zcache_tenant *t, struct zc_thread **th, uint64_t n)
+static int begin_put(struct zcache_tenant *t, unsigned flags, struct zc_thread **th, uint64_t n)
 {
-    int rc = begin_counted(t, th, ZC_C_put_errors, n);
+    int rc = begin_counted(t, flags, th, ZC_C_put_errors, n);
 
     return rc == -ENOMEM ? -EBUSY : rc;
 }
@@ -159,7 +164,7 @@ int zcache_close(struct zcache *cache, unsigned flags)
     if ((flags & ~(unsigned)ZCACHE_DISCARD) != 0) {
         return -EINVAL;
     }
-    rc = get_thread(cache, &th);
+    rc = get_thread(cache, 0, &th);
     if (rc != 0) {
         return rc;
     }
@@ -210,7 +215,7 @@ int zcache_put(struct zcache_tenant *tenant,
     if (ZC_UNLIKELY(!put_args_ok(tenant->cache, data, len, flags))) {
         return -EINVAL;
     }
-    rc = begin_put(tenant, &th, 1);
+    rc = begin_put(tenant, flags, &th, 1);
     if (ZC_LIKELY(rc == 0)) {
         struct zc_stall stall = zc_stall_of(tenant->cache);
 
@@ -241,7 +246,7 @@ int zcache_put_many(struct zcache_tenant *tenant,
             return -EINVAL;
         }
     }
-    rc = begin_put(tenant, &th, n);
+    rc = begin_put(tenant, flags, &th, n);
     if (rc != 0) {
         set_status(pages, n, rc);
         return rc;
@@ -282,14 +287,14 @@ int zcache_get(struct zcache_tenant *tenant,
         return -EINVAL;
     }
     if (ZC_UNLIKELY((flags & ZCACHE_TAKE) != 0)) {
-        rc = begin_counted(tenant, &th, ZC_C_get_errors, 1);
+        rc = begin_counted(tenant, flags, &th, ZC_C_get_errors, 1);
         if (rc == 0) {
             rc = zc_take(tenant, th, key, buf, cap, len_out, flags, &stall);
             zc_tenant_leave(tenant);
         }
         return rc;
     }
-    rc = get_thread(tenant->cache, &th);
+    rc = get_thread(tenant->cache, flags, &th);
     if (ZC_UNLIKELY(rc != 0)) {
         count_refused(tenant, ZC_C_get_errors, 1);
         return rc;
@@ -341,7 +346,7 @@ int zcache_get_many(struct zcache_tenant *tenant,
             return -EINVAL;
         }
     }
-    rc = get_thread(tenant->cache, &th);
+    rc = get_thread(tenant->cache, flags, &th);
     if (rc != 0) {
         count_refused(tenant, ZC_C_get_errors, n);
         set_status(pages, n, rc);
@@ -367,7 +372,7 @@ int zcache_pin(struct zcache_tenant *tenant,
     if (ZC_UNLIKELY(pin_out == NULL || (flags & ~(unsigned)PIN_FLAGS) != 0)) {
         return -EINVAL;
     }
-    rc = get_thread(tenant->cache, &th);
+    rc = get_thread(tenant->cache, flags, &th);
     if (ZC_UNLIKELY(rc != 0)) {
         count_refused(tenant, ZC_C_pin_errors, 1);
         return rc;
@@ -393,7 +398,7 @@ int zcache_delete(struct zcache_tenant *tenant, struct zcache_key key, unsigned 
     if ((flags & ~(unsigned)DELETE_FLAGS) != 0) {
         return -EINVAL;
     }
-    rc = begin_counted(tenant, &th, ZC_C_delete_errors, 1);
+    rc = begin_counted(tenant, flags, &th, ZC_C_delete_errors, 1);
     if (rc == 0) {
         rc = zc_delete(tenant, th, key, flags);
         zc_tenant_leave(tenant);
@@ -409,7 +414,7 @@ int zcache_truncate(struct zcache_tenant *tenant, uint64_t object, uint64_t firs
     if (rc != 0) {
         return rc;
     }
-    rc = begin(tenant, &th);
+    rc = begin(tenant, 0, &th);
     if (rc == 0) {
         rc = zc_truncate(tenant, th, object, first_page);
         zc_tenant_leave(tenant);
@@ -508,7 +513,7 @@ int zcache_tenant_open(struct zcache_tenant *parent,
     }
     rc = check_limits(&opts->limits, &checked.limits);
     rc = rc != 0 ? rc : check_store(checked.store);
-    rc = rc != 0 ? rc : begin(parent, &th);
+    rc = rc != 0 ? rc : begin(parent, 0, &th);
     if (rc == 0) {
         rc = open_tenant(parent, th, &checked, out);
         zc_tenant_leave(parent);
@@ -531,7 +536,7 @@ int zcache_tenant_close(struct zcache_tenant *tenant, enum zcache_close_mode mod
     if (tenant->parent == NULL || (unsigned)mode > ZCACHE_CLOSE_DISCARD) {
         return -EINVAL;
     }
-    rc = get_thread(tenant->cache, &th);
+    rc = get_thread(tenant->cache, 0, &th);
     if (rc != 0) {
         return rc;
     }
@@ -543,6 +548,9 @@ static void apply_limits(struct zcache_tenant *t, const struct zcache_limits *l)
 {
     zc_lock_acquire(&t->cache->admin);
     atomic_store(&t->account->limit, l->limit_bytes);
+    if (t->parent == NULL) {
+        zc_core_bound(t->cache);
+    }
     atomic_store(&t->reserve_bytes, l->reserve_bytes);
     atomic_store(&t->weight, l->weight);
     atomic_store(&t->writeback, (uint32_t)l->writeback);
@@ -588,7 +596,7 @@ int zcache_tenant_set_limits(struct zcache_tenant *tenant,
          checked.limit_bytes > tenant->cache->opt.capacity_bytes)) {
         rc = -EINVAL;
     }
-    rc = rc != 0 ? rc : begin(tenant, &th);
+    rc = rc != 0 ? rc : begin(tenant, 0, &th);
     if (rc != 0) {
         return rc;
     }
@@ -610,7 +618,7 @@ int zcache_shrink(struct zcache_tenant *tenant,
     struct zc_thread *th;
     int rc = check_tenant(tenant);
 
-    rc = rc != 0 ? rc : begin(tenant, &th);
+    rc = rc != 0 ? rc : begin(tenant, 0, &th);
     if (rc != 0) {
         return rc;
     }
@@ -635,7 +643,7 @@ int zcache_flush_tag(struct zcache_tenant *tenant, uint64_t up_to_tag, unsigned 
     struct zc_thread *th;
     int rc = check_tenant(tenant);
 
-    rc = rc != 0 ? rc : begin(tenant, &th);
+    rc = rc != 0 ? rc : begin(tenant, 0, &th);
     if (rc != 0) {
         return rc;
     }
@@ -695,7 +703,7 @@ int zcache_stats(struct zcache_tenant *tenant, struct zcache_stats *out)
         return -EINVAL;
     }
     rc = zc_options_size(out->struct_size, sizeof(*out), sizeof(*out), out);
-    rc = rc != 0 ? rc : begin(tenant, &th);
+    rc = rc != 0 ? rc : begin(tenant, 0, &th);
     if (rc == 0) {
         zc_report_subtree(tenant, out);
         zc_tenant_leave(tenant);
@@ -719,12 +727,30 @@ int zcache_metrics_write(struct zcache *cache,
     return zc_metrics_write(cache, format, write, ctx);
 }
 
+int zcache_compact(struct zcache *cache, unsigned timeout_ms, uint64_t *freed_out)
+{
+    struct zc_thread *th;
+    uint64_t freed = 0;
+    int rc = check_cache(cache);
+
+    rc = rc != 0 ? rc : get_thread(cache, 0, &th);
+    if (rc == 0) {
+        unsigned ms = timeout_ms != 0 ? timeout_ms : cache->opt.max_stall_ms;
+
+        rc = zc_compact(cache, th, zc_plat_deadline_ns(ms), &freed);
+    }
+    if (rc == 0 && freed_out != NULL) {
+        *freed_out = freed;
+    }
+    return rc;
+}
+
 int zcache_verify(struct zcache *cache)
 {
     struct zc_thread *th;
     int rc = check_cache(cache);
 
-    rc = rc != 0 ? rc : get_thread(cache, &th);
+    rc = rc != 0 ? rc : get_thread(cache, 0, &th);
     if (rc != 0) {
         return rc;
     }
@@ -736,6 +762,7 @@ int zcache_verify(struct zcache *cache)
 int zcache_done(struct zcache *cache, uint64_t token, int status)
 {
     struct zc_thread *th;
+    bool spare = false;
     int rc = check_cache(cache);
 
     if (rc != 0) {
@@ -744,8 +771,17 @@ int zcache_done(struct zcache *cache, uint64_t token, int status)
     if (status > 0) {
         return -EINVAL;
     }
-    rc = get_thread(cache, &th);
-    return rc != 0 ? rc : zc_batch_complete(cache, th, token, status);
+    th = zc_core_thread(cache);
+    if (ZC_UNLIKELY(th ==
+                    NULL)) { /* no memory for it: the page it would free may be the one in hand */
+        th = zc_core_spare_take(cache);
+        spare = th != NULL;
+    }
+    rc = th == NULL ? -ENOMEM : zc_batch_complete(cache, th, token, status);
+    if (spare) {
+        zc_core_spare_give(cache);
+    }
+    return rc;
 }
 
 static bool codec_ok(const struct zcache_codec *c)

@@ -61,7 +61,7 @@ static void drop_all(struct zcache_tenant *t, struct zc_thread *th, bool flushed
                 for (unsigned i = 0; i < n; i++) {
                     drop_page(t->cache, th, pages[i], flushed);
                 }
-                zc_core_maintain(th);
+                zc_core_maintain(t->cache, th);
             }
         }
     }
@@ -176,7 +176,7 @@ static int move_list(struct zcache_tenant *t,
                 rc = move_page(t, th, pages[i]);
             }
         }
-        zc_core_maintain(th);
+        zc_core_maintain(t->cache, th);
         if (rc == -EDQUOT) { /* the old records' room, once readers are through */
             zc_epoch_drain(th->epoch);
             rc = 0;

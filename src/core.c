@@ -21,6 +21,7 @@
 #include "core.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,6 +33,8 @@
 #define PREPAID_MIN    (UINT64_C(192) << 10)
 #define PREPAID_MAX    (UINT64_C(8) << 20)
 #define LIMBO_BYTES    (UINT64_C(64) << 10)
+#define SPARSE_PART    40u
+#define SPARSE_BYTES   (UINT64_C(2) << 20)
 #define LOG_WINDOW_NS  UINT64_C(1000000000)
 #define LOG_PER_WINDOW 10u
 
@@ -42,10 +45,21 @@ static bool meta_pooled(size_t size)
     return size + ZC_CACHE_LINE <= ZC_POOL_MAX;
 }
 
+/*
+ * Whether to have pages of its own: metadata cannot be moved, so where it is large and many, as segments
+ * of the index are, it must not lie between payloads that can.
+ */
+static bool meta_paged(size_t size)
+{
+    size_t bytes = zc_align_up(size, zc_plat_page_size());
+
+    return size >= zc_plat_page_size() && bytes <= ZC_POOL_MAX && bytes - size <= size / 8;
+}
+
 static size_t meta_round(size_t size)
 {
-    return meta_pooled(size) ? zc_pool_round(size + ZC_CACHE_LINE)
-                             : zc_align_up(size, zc_plat_page_size());
+    return meta_pooled(size) && !meta_paged(size) ? zc_pool_round(size + ZC_CACHE_LINE)
+                                                  : zc_align_up(size, zc_plat_page_size());
 }
 
 static bool prepaid_take(struct zcache *cache, uint64_t bytes)
@@ -104,6 +118,28 @@ static void aligned_free_meta(void *ptr, size_t padded)
     zc_pool_free(base, padded);
 }
 
+static void *meta_take(struct zcache *cache, size_t size)
+{
+    size_t bytes = meta_round(size);
+
+    if (meta_paged(size)) {
+        return zc_pool_alloc_pages(cache->pool[cache->topo.cpu_node[zc_plat_cpu()]], bytes);
+    }
+    return meta_pooled(size) ? aligned_alloc_meta(cache, size + ZC_CACHE_LINE)
+                             : zc_plat_map(bytes, zc_plat_page_size(), -1);
+}
+
+static void meta_give(void *ptr, size_t size)
+{
+    if (meta_paged(size)) {
+        zc_pool_free(ptr, meta_round(size));
+    } else if (meta_pooled(size)) {
+        aligned_free_meta(ptr, size + ZC_CACHE_LINE);
+    } else {
+        zc_plat_unmap(ptr, meta_round(size));
+    }
+}
+
 static void *meta_alloc(void *ctx, size_t size)
 {
     struct zc_core_mem *m = ctx;
@@ -114,8 +150,7 @@ static void *meta_alloc(void *ctx, size_t size)
     if (!meta_charge(cache, bytes)) {
         return NULL;
     }
-    ptr = meta_pooled(size) ? aligned_alloc_meta(cache, size + ZC_CACHE_LINE)
-                            : zc_plat_map(bytes, zc_plat_page_size(), -1);
+    ptr = meta_take(cache, size);
     if (ptr == NULL) {
         meta_refund(cache, bytes);
         return NULL;
@@ -132,13 +167,51 @@ static void meta_free(void *ctx, void *ptr, size_t size)
     if (ptr == NULL) {
         return;
     }
-    if (meta_pooled(size)) {
-        aligned_free_meta(ptr, size + ZC_CACHE_LINE);
-    } else {
-        zc_plat_unmap(ptr, bytes);
-    }
+    meta_give(ptr, size);
     atomic_fetch_sub_explicit(&m->bytes, bytes, memory_order_relaxed);
     meta_refund(m->cache, bytes);
+}
+
+/* ---- threads ------------------------------------------------------------------------------- */
+
+#define THREAD_ROOM (UINT64_C(32) << 10) /* with room for so much, a refusal is the system's */
+#define SPARE_TRIES 10000u
+#define LOOK_MS     5u
+
+struct zc_thread *zc_core_thread_wait(struct zcache *cache)
+{
+    uint64_t deadline = zc_plat_deadline_ns(cache->opt.max_stall_ms);
+    struct zc_thread *th;
+    uint64_t seq;
+
+    atomic_fetch_add(&cache->bell.urgent, 1);
+    seq = zc_progress_begin(cache);
+    while ((th = zc_core_thread(cache)) == NULL && zc_plat_now_ns() < deadline &&
+           !zc_quota_fits(&cache->account, THREAD_ROOM, ZC_QUOTA_RECLAIM)) {
+        zc_bell_ring(cache, ZC_BELL_URGENT);
+        (void)zc_progress_wait(cache, &seq, ZC_MIN(deadline, zc_plat_deadline_ns(LOOK_MS)));
+    }
+    zc_progress_end(cache);
+    atomic_fetch_sub(&cache->bell.urgent, 1);
+    return th;
+}
+
+struct zc_thread *zc_core_spare_take(struct zcache *cache)
+{
+    for (unsigned i = 0; i < SPARE_TRIES; i++) {
+        int free = 0;
+
+        if (atomic_compare_exchange_strong(&cache->spare_busy, &free, 1)) {
+            return cache->spare;
+        }
+        (void)sched_yield();
+    }
+    return NULL;
+}
+
+void zc_core_spare_give(struct zcache *cache)
+{
+    atomic_store(&cache->spare_busy, 0);
 }
 
 /* ---- page memory --------------------------------------------------------------------------- */
@@ -273,6 +346,21 @@ void zc_progress_end(struct zcache *cache)
     atomic_fetch_sub(&cache->progress.waiters, 1);
 }
 
+/* ---- slabs ----------------------------------------------------------------------------------- */
+
+/* A hint only: the charge has a part that is not in the pools. */
+void zc_core_look_at_slabs(struct zcache *cache)
+{
+    uint64_t resident = atomic_load_explicit(&cache->bound.resident, memory_order_relaxed);
+    uint64_t charge = zc_sub_sat(zc_quota_charge(&cache->account),
+                                 atomic_load_explicit(&cache->prepaid, memory_order_relaxed));
+
+    if (resident > charge + charge / SPARSE_PART + SPARSE_BYTES &&
+        atomic_load_explicit(&cache->compact_planned, memory_order_relaxed) == 0) {
+        zc_bell_ring(cache, ZC_BELL_COMPACT);
+    }
+}
+
 /* ---- bell ---------------------------------------------------------------------------------- */
 
 void zc_bell_ring(struct zcache *cache, enum zc_bell_reason reason)
@@ -329,21 +417,34 @@ void zc_core_log(struct zcache *cache,
 
 /* ---- lifetime ------------------------------------------------------------------------------ */
 
+/* Resident memory is within 5 % and 8 MiB of the capacity; part of that is not the pools'. */
+#define BOUND_SHARE 25u
+#define BOUND_BYTES (UINT64_C(6) << 20)
+
+void zc_core_bound(struct zcache *cache)
+{
+    uint64_t capacity = zc_quota_limit(&cache->account);
+
+    atomic_store(&cache->bound.max, capacity + capacity / BOUND_SHARE + BOUND_BYTES);
+}
+
 static int make_pools(struct zcache *cache)
 {
+    zc_quota_init(&cache->account, NULL, cache->opt.capacity_bytes);
+    zc_core_bound(cache);
     for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
         int rc = zc_pool_create(i, cache->topo.sys_node[i], &cache->pool[i]);
 
         if (rc != 0) {
             return rc;
         }
+        zc_pool_bind(cache->pool[i], &cache->bound);
     }
     return 0;
 }
 
 static void make_mem(struct zcache *cache)
 {
-    zc_quota_init(&cache->account, NULL, cache->opt.capacity_bytes);
     cache->prepaid_max =
         ZC_MIN(ZC_MAX(cache->opt.capacity_bytes / PREPAID_SHARE, PREPAID_MIN), PREPAID_MAX);
     if (zc_quota_reserve(&cache->account, cache->prepaid_max, ZC_QUOTA_RECLAIM) == NULL) {
@@ -402,6 +503,10 @@ int zc_core_init(struct zcache *cache)
         rc = zc_threads_init(&cache->threads, zc_core_mem(cache, ZC_MEM_THREAD), cache->epoch,
                              cache->codecs, 2 * (size_t)cache->opt.page_max_bytes);
         cache->threads_up = rc == 0;
+    }
+    if (rc == 0) {
+        cache->spare = zc_thread_make(&cache->threads);
+        rc = cache->spare == NULL ? -ENOMEM : 0;
     }
     return rc;
 }

@@ -62,7 +62,8 @@ enum zc_bell_reason {
     ZC_BELL_AHEAD = 1 << 1,    /* there are raw pages to compress ahead of need */
     ZC_BELL_URGENT = 1 << 2,   /* somebody waits for room at the capacity */
     ZC_BELL_DRAIN = 1 << 3,    /* a limit was lowered below its charge */
-    ZC_BELL_STOP = 1 << 4
+    ZC_BELL_COMPACT = 1 << 4,  /* slabs are sparse */
+    ZC_BELL_STOP = 1 << 5
 };
 
 /** struct zc_bell - wakes the shrinker; rings are coalesced. */
@@ -92,6 +93,7 @@ struct zcache {
     struct zcache_options opt;
     struct zc_topology topo;
     struct zc_pool *pool[ZC_NODES_MAX];
+    struct zc_pool_bound bound; /* of all pools */
     struct zc_core_mem mem[ZC_MEM_KINDS];
     uint64_t prepaid_max;
     struct zc_epoch *epoch;
@@ -102,9 +104,11 @@ struct zcache {
     struct zcache_tenant *root;
     struct zc_io *io;
     struct zc_shrinker *shrinker;
-    bool threads_up; /* threads is initialised */
+    bool threads_up;         /* threads is initialised */
+    struct zc_thread *spare; /* in turn, of whoever set spare_busy */
     /* atomic */
     _Atomic int state;
+    _Atomic int spare_busy;
     _Atomic int closing;                 /* a close is under way */
     _Atomic uint32_t completing;         /* threads inside a completion; a close waits for 0 */
     _Atomic uint8_t codec[ZCACHE_TIERS]; /* instance that a tier encodes with now */
@@ -112,7 +116,11 @@ struct zcache {
     _Atomic uint64_t entry_bytes;
     _Atomic uint64_t meta_refused; /* bytes of the metadata refused last; 0 when made up for */
     _Atomic uint64_t prepaid;      /* charged for metadata, not used yet */
-    struct zc_account account;     /* the root's */
+    _Atomic int compacting;        /* somebody is at it */
+    _Atomic uint64_t compact_ns;   /* not before, however sparse the slabs are */
+    _Atomic uint64_t compact_rest_ns;
+    _Atomic int compact_planned; /* the shrinker will be at it by itself */
+    struct zc_account account;   /* the root's */
     struct zc_progress progress;
     struct zc_bell bell;
     struct zc_lock admin;
@@ -149,6 +157,12 @@ static inline uint64_t zc_stall_deadline(struct zc_stall *stall)
 int zc_core_init(struct zcache *cache);
 void zc_core_fini(struct zcache *cache);
 
+/**
+ * zc_core_bound() - have the pools keep no more resident than the capacity, 4 % and 6 MiB; again
+ *                   after each change of the capacity.
+ */
+void zc_core_bound(struct zcache *cache);
+
 /** zc_core_log() - a message through the user's callback, at most ten a second for one event. */
 void zc_core_log(struct zcache *cache,
                  enum zcache_log_level level,
@@ -167,6 +181,21 @@ static inline struct zc_thread *zc_core_thread(struct zcache *cache)
 {
     return zc_thread_get(&cache->threads);
 }
+
+/**
+ * zc_core_thread_wait() - as above, of a cache that is full: waits for the shrinker, up to max_stall.
+ * No lock held.
+ */
+struct zc_thread *zc_core_thread_wait(struct zcache *cache);
+
+/**
+ * zc_core_spare_take() - a state for a completion on a thread that has none and gets no memory for it.
+ *
+ * Waits for other such completions, which are short.  NULL if it takes too long: a completion within
+ * one.
+ */
+struct zc_thread *zc_core_spare_take(struct zcache *cache);
+void zc_core_spare_give(struct zcache *cache);
 
 /** zc_core_alloc() - page memory of @size bytes, on @node or the nearest that has some. */
 void *zc_core_alloc(struct zcache *cache, unsigned node, size_t size);
@@ -199,11 +228,15 @@ static inline struct zc_shard *zc_core_shard(struct zcache *cache,
     return zc_index_shard(cache->index, *hash_out);
 }
 
+/** zc_core_look_at_slabs() - ring for compaction if the pools hold much more than is charged. */
+void zc_core_look_at_slabs(struct zcache *cache);
+
 /** zc_core_maintain() - free what this thread's limbo can; no lock, no section. */
-static inline void zc_core_maintain(struct zc_thread *th)
+static inline void zc_core_maintain(struct zcache *cache, struct zc_thread *th)
 {
     if (zc_epoch_due(th->epoch)) {
         zc_epoch_poll(th->epoch);
+        zc_core_look_at_slabs(cache);
     }
 }
 

@@ -308,7 +308,7 @@ int zc_flush_subtree(struct zcache_tenant *top,
         rc = rc != 0 ? rc : one;
         zc_tenant_leave(t);
     }
-    zc_core_maintain(th);
+    zc_core_maintain(top->cache, th);
     return rc;
 }
 

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "compact.h"
 #include "load.h"
 #include "mathx.h"
 #include "reclaim.h"
@@ -479,7 +480,7 @@ int zc_take(struct zcache_tenant *t,
         zc_page_report_corrupt(t, key);
     }
     count_failure(t, rc, ZC_C_get_misses, ZC_C_get_errors);
-    zc_core_maintain(th);
+    zc_core_maintain(t->cache, th);
     return rc;
 }
 
@@ -567,6 +568,9 @@ static int make_raw(const struct zc_where *w,
     if (rc != 0) {
         zc_quota_refund(account, bytes);
         zc_progress_signal(w->cache);
+    }
+    if (rc == -ENOMEM && zc_compact_make_room(w->cache, w->thread, flags, stall)) {
+        rc = -EAGAIN;
     }
     return rc;
 }

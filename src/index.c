@@ -212,7 +212,10 @@ void zc_shard_insert_locked(struct zc_index *index,
     }
 }
 
-void zc_shard_remove_locked(struct zc_shard *shard, uint64_t hash, struct zc_entry *e)
+/* The link that leads to @e. */
+static _Atomic(struct zc_entry *) *link_to(struct zc_shard *shard,
+                                           uint64_t hash,
+                                           const struct zc_entry *e)
 {
     uint32_t n = atomic_load_explicit(&shard->n_buckets, memory_order_relaxed);
     _Atomic(struct zc_entry *) *link = bucket_at(shard, bucket_number(hash, n));
@@ -223,10 +226,26 @@ void zc_shard_remove_locked(struct zc_shard *shard, uint64_t hash, struct zc_ent
         ZC_ASSERT(it != NULL);
         link = &it->next;
     }
+    return link;
+}
+
+void zc_shard_remove_locked(struct zc_shard *shard, uint64_t hash, struct zc_entry *e)
+{
     /* e->next stays, for readers that stand on e. */
-    atomic_store_explicit(link, atomic_load_explicit(&e->next, memory_order_relaxed),
+    atomic_store_explicit(link_to(shard, hash, e),
+                          atomic_load_explicit(&e->next, memory_order_relaxed),
                           memory_order_release);
     shard->n_entries--;
+}
+
+void zc_shard_replace_locked(struct zc_shard *shard,
+                             uint64_t hash,
+                             struct zc_entry *e,
+                             struct zc_entry *fresh)
+{
+    atomic_store_explicit(&fresh->next, atomic_load_explicit(&e->next, memory_order_relaxed),
+                          memory_order_relaxed);
+    atomic_store_explicit(link_to(shard, hash, e), fresh, memory_order_release);
 }
 
 static int walk_bucket(struct zc_shard *shard,

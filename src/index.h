@@ -59,6 +59,11 @@ void zc_shard_insert_locked(struct zc_index *index,
                             struct zc_shard *shard,
                             uint64_t hash,
                             struct zc_entry *e);
+/** zc_shard_replace_locked() - @fresh, a copy of @e, takes its place; @e still leads readers on. */
+void zc_shard_replace_locked(struct zc_shard *shard,
+                             uint64_t hash,
+                             struct zc_entry *e,
+                             struct zc_entry *fresh);
 void zc_shard_remove_locked(struct zc_shard *shard, uint64_t hash, struct zc_entry *e);
 
 /** struct zc_index_cursor - where a walk goes on; starts zeroed. */

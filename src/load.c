@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "compact.h"
 #include "mathx.h"
 #include "reclaim.h"
 #include "sync_point.h"
@@ -127,7 +128,9 @@ static int add_page(struct zc_batch *b,
     if ((rc == -EDQUOT || rc == -ENOSPC) && (flags & ZC_LOAD_KEEP) == 0) {
         rc = 0; /* read through: no placeholder, nothing is kept */
     } else if (rc == 0) {
-        fresh = zc_page_new_entry(cache, t, node, page->key);
+        do {
+            fresh = zc_page_new_entry(cache, t, node, page->key);
+        } while (fresh == NULL && zc_compact_make_room(cache, th, flags, &stall));
         rc = fresh == NULL ? -ENOMEM : add_placeholder(b, th, page->key, fresh, flags, deadline_ns);
         if (rc != 0) {
             zc_page_free_entry(cache, fresh);
@@ -260,7 +263,7 @@ static void finish_read(struct zc_batch *b, struct zc_thread *th)
         finish_page(b, th, i);
     }
     zc_stat_add(b->tenant->stat, ZC_C_load_batches, 1);
-    zc_core_maintain(th);
+    zc_core_maintain(b->cache, th);
 }
 
 /* ---- the caller's side --------------------------------------------------------------------- */

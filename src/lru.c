@@ -181,11 +181,32 @@ void zc_lru_retier(struct zc_lru *lru,
                    struct zc_sizes old,
                    struct zc_sizes sizes)
 {
+    if (zc_entry_tier(e) == tier && same_sizes(old, sizes)) {
+        return; /* it was only moved in memory */
+    }
     zc_lock_acquire(&lru->lock);
     count_out(lru, zc_entry_tier(e), old);
     move_locked(lru, e, tier, !where_is(e, ZC_W_SCAN));
     count_in(lru, tier, sizes);
     zc_lock_release(&lru->lock);
+}
+
+bool zc_lru_move_record(struct zc_lru *lru, struct zc_entry *e, struct zc_entry *fresh)
+{
+    bool ours;
+
+    zc_lock_acquire(&lru->lock);
+    /* References are taken under the list lock, or under the shard lock, which the caller has. */
+    ours = where_is(e, ZC_W_LISTED) && atomic_load_explicit(&e->refs, memory_order_acquire) == 1;
+    if (ours) {
+        atomic_store_explicit(&fresh->where, atomic_load_explicit(&e->where, memory_order_relaxed),
+                              memory_order_relaxed);
+        zc_list_push_front(&e->lru, &fresh->lru); /* right behind it */
+        zc_list_del(&e->lru);
+        where_set(e, ZC_W_LISTED, ZC_W_GONE);
+    }
+    zc_lock_release(&lru->lock);
+    return ours;
 }
 
 void zc_lru_remove(struct zc_lru *lru, struct zc_entry *e, struct zc_sizes sizes)

@@ -70,6 +70,13 @@ void zc_lru_retier(struct zc_lru *lru,
                    struct zc_sizes old,
                    struct zc_sizes sizes);
 
+/**
+ * zc_lru_move_record() - @fresh, a copy of @e, takes its place in the list.
+ *
+ * Return: false if somebody else holds @e, or has it isolated: nothing changed.
+ */
+bool zc_lru_move_record(struct zc_lru *lru, struct zc_entry *e, struct zc_entry *fresh);
+
 /** zc_lru_remove() - the page leaves for good; whoever has it isolated will see it is gone. */
 void zc_lru_remove(struct zc_lru *lru, struct zc_entry *e, struct zc_sizes sizes);
 

@@ -299,6 +299,38 @@ void zc_page_adopt_locked(const struct zc_where *w, struct zc_entry *e, const st
     zc_lru_insert_oldest(lru, e, v->tier, zc_word_sizes(v->word));
 }
 
+/*
+ * Readers may stand on the old record until their sections end.  They find in it the version that was
+ * there when it was moved, which is no older than the beginning of their call.
+ */
+bool zc_page_move_record_locked(const struct zc_where *w,
+                                struct zc_entry *e,
+                                struct zc_entry *fresh)
+{
+    uint64_t word = atomic_load_explicit(&e->payload, memory_order_relaxed);
+
+    ZC_ASSERT(zc_entry_state(e) == ZC_LIVE);
+    fresh->version = e->version;
+    fresh->tag = e->tag;
+    atomic_store_explicit(&fresh->flags, atomic_load_explicit(&e->flags, memory_order_relaxed),
+                          memory_order_relaxed);
+    atomic_store_explicit(&fresh->referenced,
+                          atomic_load_explicit(&e->referenced, memory_order_relaxed),
+                          memory_order_relaxed);
+    atomic_store_explicit(&fresh->fill, atomic_load_explicit(&e->fill, memory_order_relaxed),
+                          memory_order_relaxed);
+    atomic_store_explicit(&fresh->payload, word, memory_order_release);
+    if (!zc_lru_move_record(&w->tenant->lru[zc_entry_node(e)], e, fresh)) {
+        return false;
+    }
+    zc_shard_replace_locked(w->shard, w->hash, e, fresh);
+    atomic_store_explicit(&e->refs, 0, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&w->cache->entry_bytes, zc_pool_round(sizeof(*e)),
+                              memory_order_relaxed);
+    zc_epoch_retire(w->thread->epoch, e, sizeof(*e), w->tenant->account);
+    return true;
+}
+
 /* ---- waiting ------------------------------------------------------------------------------- */
 
 void zc_page_wake_locked(const struct zc_where *w, struct zc_entry *e)

@@ -103,6 +103,16 @@ void zc_page_release_locked(const struct zc_where *w, struct zc_entry *e);
  */
 void zc_page_adopt_locked(const struct zc_where *w, struct zc_entry *e, const struct zc_version *v);
 
+/**
+ * zc_page_move_record_locked() - @fresh, made by zc_page_new_entry(), takes the place of a page's record,
+ *                                which is retired.
+ *
+ * Return: false if somebody holds the record: nothing changed.
+ */
+bool zc_page_move_record_locked(const struct zc_where *w,
+                                struct zc_entry *e,
+                                struct zc_entry *fresh);
+
 /** zc_page_wake_locked() - tell those who wait for this page's state. */
 void zc_page_wake_locked(const struct zc_where *w, struct zc_entry *e);
 

@@ -39,8 +39,8 @@
  *                                      after freeing 75 % at random; 1.026 filled again
  *
  * The 3.97 is what a pool cannot mend, since it must not move objects: of slabs with n objects
- * 0.75^n get empty.  Whoever can move them does it with what there is: allocation takes the fullest
- * slab.
+ * 0.75^n get empty.  Whoever can move them (compact.c) is told which: a slab that is leaving serves no
+ * allocation, so that what is moved out of it goes to the fullest of the others.
  *
  * Not done
  *   - Caches of free objects per thread: there is little time to win, and they hold memory that no
@@ -80,16 +80,45 @@ static void gauge_sub(_Atomic uint64_t *gauge, uint64_t n)
 /* ---------------------------------------------------------------------------------------------- */
 /* Chunks and slabs. */
 
+/* Bytes that are about to become resident.  False: the bound of all pools does not allow it. */
+static bool resident_add(struct zc_pool *pool, uint64_t bytes)
+{
+    struct zc_pool_bound *bound = pool->bound;
+
+    if (bound != NULL) {
+        uint64_t now = zc_pool_gauge(&bound->resident);
+
+        do {
+            if (now + bytes > zc_pool_gauge(&bound->max)) {
+                return false;
+            }
+        } while (!atomic_compare_exchange_weak(&bound->resident, &now, now + bytes));
+    }
+    gauge_add(&pool->resident, bytes);
+    return true;
+}
+
+static void resident_sub(struct zc_pool *pool, uint64_t bytes)
+{
+    gauge_sub(&pool->resident, bytes);
+    if (pool->bound != NULL) {
+        gauge_sub(&pool->bound->resident, bytes);
+    }
+}
+
 static struct zc_chunk *chunk_create(struct zc_pool *pool)
 {
-    struct zc_chunk *chunk =
-        ZC_FAULT(chunk) ? NULL : zc_pool_source_get(pool->source, ZC_POOL_CHUNK);
+    struct zc_chunk *chunk;
 
+    if (!resident_add(pool, ZC_CHUNK_HEAD_BYTES)) {
+        return NULL;
+    }
+    chunk = ZC_FAULT(chunk) ? NULL : zc_pool_source_get(pool->source, ZC_POOL_CHUNK);
     if (chunk == NULL) {
+        resident_sub(pool, ZC_CHUNK_HEAD_BYTES);
         return NULL;
     }
     gauge_add(&pool->mapped, ZC_POOL_CHUNK);
-    gauge_add(&pool->resident, ZC_CHUNK_HEAD_BYTES);
     zc_chunk_init(chunk, pool, pool->node);
     ZC_POISON((char *)chunk + ZC_CHUNK_HEAD_BYTES, ZC_POOL_CHUNK - ZC_CHUNK_HEAD_BYTES);
     return chunk;
@@ -101,7 +130,7 @@ static void chunk_destroy(struct zc_pool *pool, struct zc_chunk *chunk)
     ZC_UNPOISON(chunk, ZC_POOL_CHUNK);
     zc_pool_source_put(pool->source, chunk, ZC_POOL_CHUNK);
     gauge_sub(&pool->mapped, ZC_POOL_CHUNK);
-    gauge_sub(&pool->resident, ZC_CHUNK_HEAD_BYTES);
+    resident_sub(pool, ZC_CHUNK_HEAD_BYTES);
 }
 
 /* Until move_end() a slab is in no class's books, or gauges are behind. */
@@ -117,9 +146,13 @@ static void move_end(struct zc_pool *pool)
 
 static struct zc_slab *slab_create(struct zc_pool *pool, unsigned n_pages, unsigned class_id)
 {
+    const uint64_t bytes = n_pages * ZC_POOL_PAGE;
     struct zc_chunk *chunk;
     struct zc_slab *slab;
 
+    if (!resident_add(pool, bytes)) {
+        return NULL;
+    }
     zc_lock_acquire(&pool->chunk_lock);
     chunk = zc_chunk_bins_find(&pool->bins, n_pages); /* 3. */
     if (chunk != NULL) {
@@ -129,13 +162,13 @@ static struct zc_slab *slab_create(struct zc_pool *pool, unsigned n_pages, unsig
         zc_lock_release(&pool->chunk_lock);
         chunk = chunk_create(pool); /* 4. ours alone until it is in a bin */
         if (chunk == NULL) {
+            resident_sub(pool, bytes);
             return NULL;
         }
         zc_lock_acquire(&pool->chunk_lock);
     }
     slab = zc_chunk_take(chunk, n_pages, class_id);
     zc_chunk_bins_add(&pool->bins, chunk);
-    gauge_add(&pool->resident, zc_slab_bytes(slab));
     zc_lock_release(&pool->chunk_lock);
     return slab;
 }
@@ -149,7 +182,7 @@ static void slab_destroy(struct zc_pool *pool, struct zc_slab *slab)
     zc_plat_discard(zc_slab_start(slab), zc_slab_bytes(slab)); /* while the pages are still ours */
 
     zc_lock_acquire(&pool->chunk_lock);
-    gauge_sub(&pool->resident, zc_slab_bytes(slab));
+    resident_sub(pool, zc_slab_bytes(slab));
     zc_chunk_bins_remove(&pool->bins, chunk);
     zc_chunk_give(chunk, slab);
     if (zc_chunk_is_empty(chunk) && pool->n_empty > 0) {
@@ -354,6 +387,12 @@ void *zc_pool_alloc(struct zc_pool *pool, size_t size)
                                  : class_alloc(pool, &pool->size_class[id], size);
 }
 
+void *zc_pool_alloc_pages(struct zc_pool *pool, size_t size)
+{
+    ZC_ASSERT(size > 0 && size <= ZC_POOL_MAX);
+    return ZC_FAULT(object) ? NULL : direct_alloc(pool, size);
+}
+
 void zc_pool_free(void *ptr, size_t size)
 {
     struct zc_chunk *chunk = zc_chunk_of(ptr); /* 5. */
@@ -361,7 +400,7 @@ void zc_pool_free(void *ptr, size_t size)
     struct zc_pool *pool = chunk->pool;
 
     (void)size;
-    ZC_DEBUG_ASSERT(slab->class_id == zc_class_of(size));
+    ZC_DEBUG_ASSERT(slab->class_id == ZC_CLASS_DIRECT || slab->class_id == zc_class_of(size));
     if (slab->class_id == ZC_CLASS_DIRECT) {
         ZC_DEBUG_ASSERT(ptr == zc_slab_start(slab) && slab->n_pages == zc_class_pages(size));
         direct_free(pool, slab);
@@ -373,6 +412,53 @@ void zc_pool_free(void *ptr, size_t size)
 unsigned zc_pool_node(const void *ptr)
 {
     return zc_chunk_of(ptr)->node;
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+/* Compaction, as far as it is the pool's: which slabs are to get empty. */
+
+uint64_t zc_pool_begin_leaving(struct zc_pool *pool)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < ZC_CLASS_COUNT; i++) {
+        struct zc_pool_class *c = &pool->size_class[i];
+
+        if (zc_pool_gauge(&c->live) == 0) {
+            continue;
+        }
+        zc_lock_acquire(&c->lock);
+        bytes += (uint64_t)zc_slabs_begin_leaving(&c->slabs, zc_pool_gauge(&c->live)) *
+                 c->slabs.slab_pages * ZC_POOL_PAGE;
+        zc_lock_release(&c->lock);
+    }
+    return bytes;
+}
+
+void zc_pool_end_leaving(struct zc_pool *pool)
+{
+    for (unsigned i = 0; i < ZC_CLASS_COUNT; i++) {
+        struct zc_pool_class *c = &pool->size_class[i];
+
+        zc_lock_acquire(&c->lock);
+        zc_slabs_end_leaving(&c->slabs);
+        zc_lock_release(&c->lock);
+    }
+}
+
+bool zc_pool_is_leaving(const void *ptr)
+{
+    return zc_slab_group(zc_chunk_slab(zc_chunk_of(ptr), ptr)) == ZC_SLAB_LEAVING;
+}
+
+uint64_t zc_pool_excess(struct zc_pool *pool)
+{
+    struct zc_pool_usage usage;
+    uint64_t taken;
+
+    zc_pool_usage(pool, &usage);
+    taken = usage.allocated + zc_pool_gauge(&pool->spare_bytes);
+    return zc_sub_sat(usage.resident, taken);
 }
 
 void zc_pool_usage(const struct zc_pool *pool, struct zc_pool_usage *out)
@@ -422,6 +508,11 @@ int zc_pool_create(unsigned node, int sys_node, struct zc_pool **out)
     pool->tag = ZC_TAG_POOL;
     *out = pool;
     return 0;
+}
+
+void zc_pool_bind(struct zc_pool *pool, struct zc_pool_bound *bound)
+{
+    pool->bound = bound;
 }
 
 void zc_pool_destroy(struct zc_pool **pool_ptr)

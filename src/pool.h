@@ -12,6 +12,8 @@
 #ifndef ZC_POOL_H
 #define ZC_POOL_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,8 +34,17 @@ struct zc_pool_usage {
     uint64_t mapped;
 };
 
+/** struct zc_pool_bound - what the pools of one cache may keep resident, all together. */
+struct zc_pool_bound {
+    _Atomic uint64_t resident;
+    _Atomic uint64_t max;
+};
+
 /** zc_pool_create() - @node is our number, stored with each chunk; @sys_node the system's or -1. */
 int zc_pool_create(unsigned node, int sys_node, struct zc_pool **out);
+
+/** zc_pool_bind() - have a pool count in @bound, and refuse to pass it; before its first use. */
+void zc_pool_bind(struct zc_pool *pool, struct zc_pool_bound *bound);
 
 /** zc_pool_destroy() - every object must have been freed; returns all memory. */
 void zc_pool_destroy(struct zc_pool **pool);
@@ -48,11 +59,29 @@ size_t zc_pool_round(size_t size);
  */
 void *zc_pool_alloc(struct zc_pool *pool, size_t size);
 
+/** zc_pool_alloc_pages() - as above, in whole pages that hold nothing else. */
+void *zc_pool_alloc_pages(struct zc_pool *pool, size_t size);
+
 /** zc_pool_free() - give an object back to the pool it came from, whichever; @size as allocated. */
 void zc_pool_free(void *ptr, size_t size);
 
 /** zc_pool_node() - our number of the node whose pool an object came from. */
 unsigned zc_pool_node(const void *ptr);
+
+/**
+ * zc_pool_begin_leaving() - the emptiest slabs of each class stop serving allocations, as many as the
+ * others have room for, so that their objects can be moved: allocate anew, copy, free.
+ *
+ * Return: bytes of these slabs: what a pool gives back if all their objects are moved.
+ */
+uint64_t zc_pool_begin_leaving(struct zc_pool *pool);
+/** zc_pool_end_leaving() - those that have not got empty serve again. */
+void zc_pool_end_leaving(struct zc_pool *pool);
+/** zc_pool_is_leaving() - whether a live object lies in such a slab; may be out of date. */
+bool zc_pool_is_leaving(const void *ptr);
+
+/** zc_pool_excess() - resident bytes in slabs that no object has, spares left out; a hint. */
+uint64_t zc_pool_excess(struct zc_pool *pool);
 
 void zc_pool_usage(const struct zc_pool *pool, struct zc_pool_usage *out);
 

@@ -23,6 +23,7 @@
 #ifndef ZC_POOL_CHUNK_H
 #define ZC_POOL_CHUNK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -47,7 +48,7 @@ struct zc_slab {
     struct zc_free_object *free;                 /* objects given back */
     uint32_t used;                               /* live objects */
     uint32_t touched;                            /* objects handed out at least once */
-    uint16_t group;                              /* where link is */
+    _Atomic uint16_t group;                      /* where link is; may be peeked at */
     uint16_t class_id;                           /* set once, before the first object */
     uint16_t first_page;                         /* set once */
     uint16_t n_pages;                            /* set once; 0: description not in use */
@@ -210,11 +211,12 @@ static inline struct zc_slab *zc_chunk_take(struct zc_chunk *chunk,
     zc_chunk_mark(chunk, first, n_pages, (uint8_t)slot);
     chunk->n_free -= n_pages;
     chunk->longest = zc_chunk_longest(chunk);
-    chunk->slab[slot] = (struct zc_slab){
-        .class_id = (uint16_t)class_id,
-        .first_page = (uint16_t)first,
-        .n_pages = (uint16_t)n_pages,
-    };
+    chunk->slab[slot].free = NULL;
+    chunk->slab[slot].used = chunk->slab[slot].touched = 0;
+    atomic_store_explicit(&chunk->slab[slot].group, 0, memory_order_relaxed);
+    chunk->slab[slot].class_id = (uint16_t)class_id;
+    chunk->slab[slot].first_page = (uint16_t)first;
+    chunk->slab[slot].n_pages = (uint16_t)n_pages;
     zc_list_init(&chunk->slab[slot].link);
     return &chunk->slab[slot];
 }

@@ -28,6 +28,7 @@ struct zc_pool {
     uint32_t tag;
     unsigned node;                 /* set once */
     struct zc_pool_source *source; /* set once */
+    struct zc_pool_bound *bound;   /* set once; NULL */
     _Atomic uint64_t resident;     /* this and the next three are gauges: relaxed */
     _Atomic uint64_t mapped;
     _Atomic uint64_t direct_bytes; /* direct objects */

@@ -8,8 +8,10 @@
  *      group 1              slab - slab - slab                  |             ^
  *      group 0  (emptiest)  slab                      free -----|-------------+
  *      group 8  (full)      slab - slab - slab                  +--> NULL
+ *      group 9  (leaving)   slab - slab
  *
  * Groups are eighths of a slab's capacity, so a slab changes its list at every eighth object only.
+ * A slab that is leaving serves no allocation: its objects are to be moved to others (compact.c).
  * Objects that were given back are linked through themselves.  What was never handed out is not
  * touched, so that its pages stay uncommitted.
  *
@@ -20,6 +22,7 @@
 #ifndef ZC_POOL_SLAB_H
 #define ZC_POOL_SLAB_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,9 +33,10 @@
 #include "pool_chunk.h"
 #include "pool_class.h"
 
-#define ZC_SLAB_GROUPS 8u
-#define ZC_SLAB_FULL   ZC_SLAB_GROUPS
-#define ZC_SLAB_SHIFT  20 /* fixed point of group_scale */
+#define ZC_SLAB_GROUPS  8u
+#define ZC_SLAB_FULL    ZC_SLAB_GROUPS
+#define ZC_SLAB_LEAVING (ZC_SLAB_GROUPS + 1)
+#define ZC_SLAB_SHIFT   20 /* fixed point of group_scale */
 
 struct zc_free_object {
     struct zc_free_object *next;
@@ -45,8 +49,9 @@ struct zc_slabs {
     uint32_t capacity;     /* set once: objects of a slab */
     uint32_t slab_pages;   /* set once */
     uint32_t group_scale;  /* set once: groups / capacity, in fixed point */
-    uint32_t groups;       /* bit set where a group has slabs, the full ones left out */
-    struct zc_list group[ZC_SLAB_GROUPS + 1];
+    uint32_t groups;       /* bit set where a group has slabs, the full and the leaving left out */
+    uint32_t n_slabs;      /* in all groups */
+    struct zc_list group[ZC_SLAB_GROUPS + 2];
 };
 
 static inline void zc_slabs_init(struct zc_slabs *slabs, unsigned class_id)
@@ -57,7 +62,8 @@ static inline void zc_slabs_init(struct zc_slabs *slabs, unsigned class_id)
     slabs->group_scale =
         ((ZC_SLAB_GROUPS << ZC_SLAB_SHIFT) + slabs->capacity - 1) / slabs->capacity;
     slabs->groups = 0;
-    for (unsigned g = 0; g <= ZC_SLAB_GROUPS; g++) {
+    slabs->n_slabs = 0;
+    for (unsigned g = 0; g <= ZC_SLAB_LEAVING; g++) {
         zc_list_init(&slabs->group[g]);
     }
 }
@@ -71,20 +77,75 @@ static inline unsigned zc_slabs_group(const struct zc_slabs *slabs, uint32_t use
     return (unsigned)((uint64_t)used * slabs->group_scale >> ZC_SLAB_SHIFT);
 }
 
+/* Where a slab belongs: readers look without a lock whether it is leaving. */
+static inline void zc_slab_set_group(struct zc_slab *slab, unsigned group)
+{
+    atomic_store_explicit(&slab->group, (uint16_t)group, memory_order_relaxed);
+}
+
+static inline unsigned zc_slab_group(const struct zc_slab *slab)
+{
+    return atomic_load_explicit(&slab->group, memory_order_relaxed);
+}
+
+static inline void zc_slabs_link(struct zc_slabs *slabs, struct zc_slab *slab, unsigned group)
+{
+    zc_slab_set_group(slab, group);
+    zc_list_push_front(&slabs->group[group], &slab->link);
+    if (group < ZC_SLAB_FULL) {
+        slabs->groups |= 1u << group;
+    }
+    slabs->n_slabs++;
+}
+
 static inline void zc_slabs_add(struct zc_slabs *slabs, struct zc_slab *slab)
 {
-    slab->group = (uint16_t)zc_slabs_group(slabs, slab->used);
-    zc_list_push_front(&slabs->group[slab->group], &slab->link);
-    if (slab->group != ZC_SLAB_FULL) {
-        slabs->groups |= 1u << slab->group;
-    }
+    zc_slabs_link(slabs, slab, zc_slabs_group(slabs, slab->used));
 }
 
 static inline void zc_slabs_remove(struct zc_slabs *slabs, struct zc_slab *slab)
 {
+    unsigned group = zc_slab_group(slab);
+
     zc_list_del(&slab->link);
-    if (zc_list_empty(&slabs->group[slab->group])) {
-        slabs->groups &= ~(1u << slab->group);
+    if (zc_list_empty(&slabs->group[group])) {
+        slabs->groups &= ~(1u << group);
+    }
+    slabs->n_slabs--;
+}
+
+/**
+ * zc_slabs_begin_leaving() - the emptiest slabs stop serving allocations, as many as the others have
+ * room for their objects.
+ *
+ * Return: how many.
+ */
+static inline uint32_t zc_slabs_begin_leaving(struct zc_slabs *slabs, uint64_t live)
+{
+    uint32_t needed = (uint32_t)((live + slabs->capacity - 1) / slabs->capacity);
+    uint32_t n = 0;
+
+    for (unsigned g = 0; g < ZC_SLAB_FULL && slabs->n_slabs - n > needed; g++) {
+        while (!zc_list_empty(&slabs->group[g]) && slabs->n_slabs - n > needed) {
+            struct zc_slab *slab = ZC_CONTAINER_OF(slabs->group[g].next, struct zc_slab, link);
+
+            zc_slabs_remove(slabs, slab);
+            zc_slabs_link(slabs, slab, ZC_SLAB_LEAVING);
+            n++;
+        }
+    }
+    return n;
+}
+
+/** zc_slabs_end_leaving() - what has not got empty serves again. */
+static inline void zc_slabs_end_leaving(struct zc_slabs *slabs)
+{
+    while (!zc_list_empty(&slabs->group[ZC_SLAB_LEAVING])) {
+        struct zc_slab *slab =
+            ZC_CONTAINER_OF(slabs->group[ZC_SLAB_LEAVING].next, struct zc_slab, link);
+
+        zc_slabs_remove(slabs, slab);
+        zc_slabs_add(slabs, slab);
     }
 }
 
@@ -100,7 +161,9 @@ static inline struct zc_slab *zc_slabs_fullest(const struct zc_slabs *slabs)
 /* After a change of the live objects: to the right group. */
 static inline void zc_slabs_regroup(struct zc_slabs *slabs, struct zc_slab *slab)
 {
-    if (zc_slabs_group(slabs, slab->used) != slab->group) {
+    unsigned group = zc_slab_group(slab);
+
+    if (group != ZC_SLAB_LEAVING && zc_slabs_group(slabs, slab->used) != group) {
         zc_slabs_remove(slabs, slab);
         zc_slabs_add(slabs, slab);
     }

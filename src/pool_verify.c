@@ -67,17 +67,18 @@ static ZC_MAY_READ_POISON const char *slab_wrong(const struct zc_slabs *slabs,
     return n == slab->touched ? NULL : "a free list is too short";
 }
 
-/* One fullness group; adds its live objects to @live. */
+/* One fullness group; adds its live objects to @live, its slabs to @n_slabs. */
 static const char *group_wrong(const struct zc_slabs *slabs,
                                unsigned class_id,
                                unsigned group,
                                uint64_t *live,
+                               uint32_t *n_slabs,
                                struct census *census)
 {
     const bool marked = (slabs->groups >> group & 1) != 0;
     struct zc_list *it;
 
-    if (marked != (group != ZC_SLAB_FULL && !zc_list_empty(&slabs->group[group]))) {
+    if (marked != (group < ZC_SLAB_FULL && !zc_list_empty(&slabs->group[group]))) {
         return "a class's map of groups is wrong";
     }
     ZC_LIST_FOR_EACH (it, &slabs->group[group]) {
@@ -87,11 +88,12 @@ static const char *group_wrong(const struct zc_slabs *slabs,
         if (wrong != NULL) {
             return wrong;
         }
-        if (slab->class_id != class_id || slab->group != group || slab->used == 0 ||
-            zc_slabs_group(slabs, slab->used) != group) {
+        if (slab->class_id != class_id || zc_slab_group(slab) != group || slab->used == 0 ||
+            (group != ZC_SLAB_LEAVING && zc_slabs_group(slabs, slab->used) != group)) {
             return "a slab is in the wrong group";
         }
         *live += slab->used;
+        ++*n_slabs;
         census->class_bytes += zc_slab_bytes(slab);
     }
     return NULL;
@@ -110,11 +112,15 @@ static const char *class_wrong(struct zc_pool *pool, unsigned id, struct census 
 {
     struct zc_pool_class *c = &pool->size_class[id];
     const char *wrong = NULL;
+    uint32_t n_slabs = 0;
     uint64_t live = 0;
 
     zc_lock_acquire(&c->lock);
-    for (unsigned g = 0; g <= ZC_SLAB_GROUPS && wrong == NULL; g++) {
-        wrong = group_wrong(&c->slabs, id, g, &live, census);
+    for (unsigned g = 0; g <= ZC_SLAB_LEAVING && wrong == NULL; g++) {
+        wrong = group_wrong(&c->slabs, id, g, &live, &n_slabs, census);
+    }
+    if (wrong == NULL && n_slabs != c->slabs.n_slabs) {
+        wrong = "a class's count of slabs is wrong";
     }
     if (wrong == NULL && c->spare != NULL) {
         wrong = spare_wrong(&c->slabs, c->spare, census);

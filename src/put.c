@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "batch.h"
+#include "compact.h"
 #include "mathx.h"
 #include "reclaim.h"
 #include "remove.h"
@@ -114,8 +115,12 @@ static size_t encode(struct put *p, uint8_t codec)
 /* The room is reserved: the raw form's, which is the worst case. */
 static int build(struct put *p, uint32_t stored, uint8_t codec, const void *bytes)
 {
-    struct zc_payload *payload =
-        zc_page_new_payload(p->w.cache, p->node, p->w.tenant->account, p->len, stored, codec);
+    struct zc_payload *payload;
+
+    do {
+        payload =
+            zc_page_new_payload(p->w.cache, p->node, p->w.tenant->account, p->len, stored, codec);
+    } while (payload == NULL && zc_compact_make_room(p->w.cache, p->w.thread, p->flags, p->stall));
     if (payload == NULL) {
         return -ENOMEM;
     }
@@ -167,7 +172,9 @@ static int prepare_entry(struct put *p)
     if (rc != 0) {
         return rc;
     }
-    p->fresh = zc_page_new_entry(p->w.cache, p->w.tenant, p->node, p->key);
+    do {
+        p->fresh = zc_page_new_entry(p->w.cache, p->w.tenant, p->node, p->key);
+    } while (p->fresh == NULL && zc_compact_make_room(p->w.cache, p->w.thread, p->flags, p->stall));
     if (p->fresh == NULL) {
         refund(p, bytes);
         return -ENOMEM;
@@ -363,7 +370,7 @@ int zc_put(struct zcache_tenant *t,
     count_put(t, rc);
     if (rc == 0 || rc == 1) {
         look_ahead(t, th);
-        zc_core_maintain(th);
+        zc_core_maintain(t->cache, th);
         rc = 0;
     }
     if (start != 0) {

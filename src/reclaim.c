@@ -104,7 +104,7 @@ static uint64_t demote_batch(struct zc_reclaim *r,
     left->demote[to] += n;
     left->evict[to] += n;
     r->tried += n;
-    zc_core_maintain(r->thread);
+    zc_core_maintain(r->cache, r->thread);
     return freed;
 }
 
@@ -216,7 +216,7 @@ static uint64_t evict_batch(struct zc_reclaim *r,
     r->tried += n;
     r->got.evicted_pages += n_evicted;
     count_foreign(r, t, n_evicted + (r->writes.evicted - evicted_before));
-    zc_core_maintain(r->thread);
+    zc_core_maintain(r->cache, r->thread);
     return freed + (r->writes.freed_bytes - written_before);
 }
 

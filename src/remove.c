@@ -101,7 +101,7 @@ int zc_delete(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key k
 
         rc = discard < 0 ? discard : rc;
     }
-    zc_core_maintain(th);
+    zc_core_maintain(t->cache, th);
     return rc;
 }
 
@@ -149,7 +149,7 @@ static int remove_range(struct zcache_tenant *t,
             }
             zc_stat_add(t->stat, ZC_C_truncated, rc == 0 ? 1 : 0);
         }
-        zc_core_maintain(th);
+        zc_core_maintain(t->cache, th);
     }
     return 0;
 }

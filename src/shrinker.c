@@ -34,6 +34,7 @@
 
 #include <errno.h>
 
+#include "compact.h"
 #include "fault.h"
 #include "mathx.h"
 #include "reclaim.h"
@@ -47,6 +48,7 @@
 #define QUIET_MAX_NS UINT64_C(1000000000) /* so that what becomes free is found soon */
 #define OWN_WEIGHT   UINT64_C(100)        /* of an inner tenant's own pages, beside its children */
 #define AHEAD_MIN    (UINT64_C(16) << 10)
+#define COMPACT_MS   1000u
 
 struct zc_shrinker {
     pthread_t id;
@@ -237,7 +239,7 @@ static bool pass(struct zc_shrinker *s, struct zc_thread *th, struct division *d
         zc_tenant_leave(t);
         freed = freed || outcome == FREED;
         failures = outcome == TRIED_AND_FAILED ? failures + 1 : outcome == FREED ? 0 : failures;
-        zc_core_maintain(th);
+        zc_core_maintain(cache, th);
         if (wrapped && s->cursor >= start) {
             break;
         }
@@ -349,6 +351,30 @@ static void compress_ahead(struct zc_shrinker *s, struct zc_thread *th)
     }
 }
 
+/* ---- sparse slabs -------------------------------------------------------------------------- */
+
+static void look_again_at(struct zc_shrinker *s, uint64_t when_ns)
+{
+    s->retry_ns = s->retry_ns == 0 ? when_ns : ZC_MIN(s->retry_ns, when_ns);
+}
+
+/* Now, if it is time; else it comes back for it. */
+static void compact(struct zc_shrinker *s, struct zc_thread *th)
+{
+    struct zcache *cache = s->cache;
+    uint64_t when = zc_compact_when(cache);
+    uint64_t freed;
+
+    if (when != 0 && when <= zc_plat_now_ns()) {
+        (void)zc_compact(cache, th, zc_plat_deadline_ns(COMPACT_MS), &freed);
+        when = zc_compact_when(cache);
+    }
+    atomic_store(&cache->compact_planned, when != 0);
+    if (when != 0) {
+        look_again_at(s, when);
+    }
+}
+
 /* ---- thread -------------------------------------------------------------------------------- */
 
 static void round_of_work(struct zc_shrinker *s, struct zc_thread *th, uint32_t reasons)
@@ -367,6 +393,7 @@ static void round_of_work(struct zc_shrinker *s, struct zc_thread *th, uint32_t 
         relieve(s, th);
     }
     compress_ahead(s, th);
+    compact(s, th);
     if (zc_quota_charge(&cache->account) > percent_of(cache, cache->opt.background_percent) &&
         s->retry_ns == 0) {
         s->retry_ns = zc_plat_now_ns(); /* more came while we compressed: go on at once */

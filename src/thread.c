@@ -73,7 +73,7 @@ void zc_threads_fini(struct zc_threads *threads)
     zc_lock_fini(&threads->lock);
 }
 
-struct zc_thread *zc_thread_register(struct zc_threads *threads)
+static struct zc_thread *make(struct zc_threads *threads)
 {
     struct zc_thread *th = threads->mem->alloc(threads->mem->ctx, sizeof(*th));
 
@@ -82,14 +82,42 @@ struct zc_thread *zc_thread_register(struct zc_threads *threads)
     }
     th->tag = ZC_TAG_THREAD;
     th->owner = threads;
-    if (zc_epoch_register(threads->epoch, &th->epoch) != 0 || ZC_FAULT(specific) ||
-        pthread_setspecific(threads->key, th) != 0) {
+    if (zc_epoch_register(threads->epoch, &th->epoch) != 0) {
         release(th);
         return NULL;
     }
+    return th;
+}
+
+static void list(struct zc_threads *threads, struct zc_thread *th)
+{
     zc_lock_acquire(&threads->lock);
     zc_list_push_back(&threads->all, &th->link);
     zc_lock_release(&threads->lock);
+}
+
+struct zc_thread *zc_thread_make(struct zc_threads *threads)
+{
+    struct zc_thread *th = make(threads);
+
+    if (th != NULL) {
+        list(threads, th);
+    }
+    return th;
+}
+
+struct zc_thread *zc_thread_register(struct zc_threads *threads)
+{
+    struct zc_thread *th = make(threads);
+
+    if (th == NULL) {
+        return NULL;
+    }
+    if (ZC_FAULT(specific) || pthread_setspecific(threads->key, th) != 0) {
+        release(th);
+        return NULL;
+    }
+    list(threads, th);
     return th;
 }
 

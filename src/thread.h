@@ -53,6 +53,9 @@ int zc_threads_init(struct zc_threads *threads,
 /** zc_threads_fini() - releases the state of all threads, living ones too; none is in a call. */
 void zc_threads_fini(struct zc_threads *threads);
 
+/** zc_thread_make() - a state that belongs to no thread: whoever needs one uses it in turn. */
+struct zc_thread *zc_thread_make(struct zc_threads *threads);
+
 /** zc_thread_register() - this thread's first call.  Return: its state; NULL without memory. */
 struct zc_thread *zc_thread_register(struct zc_threads *threads);
 

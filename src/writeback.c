@@ -251,7 +251,7 @@ static void finish_write(struct zc_batch *b, struct zc_thread *th)
     }
     ZC_SYNC_POINT("writeback.cleaned", b->io_page[0].key);
     note_result(b->tenant, b);
-    zc_core_maintain(th);
+    zc_core_maintain(b->cache, th);
 }
 
 /* ---- handing over -------------------------------------------------------------------------- */

@@ -70,7 +70,8 @@ extern "C" {
     X(load_cancelled, counter, pages, "loads overtaken by a put, delete or truncate")              \
     X(load_errors, counter, pages, "pages whose load failed")                                      \
     X(discarded_pages, counter, pages, "pages and ranges given to the discard callback")           \
-    X(corrupt, counter, events, "payloads found damaged")
+    X(corrupt, counter, events, "payloads found damaged")                                          \
+    X(compact_moves, counter, objects, "payloads and records moved to win back sparse memory")
 
 /* Counters of a tenant and tier. */
 #define ZCACHE_TIER_COUNTERS(X)                                                                    \

@@ -165,7 +165,8 @@ struct zcache_store {
  * is counted and reported through the log and changes nothing.
  *
  * Return: 0; -EINVAL @cache NULL or @status positive; -ENOENT the token names nothing in flight;
- * -ENOMEM this thread's first call, and no memory to register it: call again; -ESHUTDOWN.
+ * -ENOMEM called within another completion, from the log, on a thread there was no memory to register;
+ * -ESHUTDOWN.
  * Threads: any thread, also inside a callback.
  * May block: no.   Calls back: the log.   Since: 0.1
  */

@@ -306,6 +306,23 @@ ZCACHE_API int zcache_get_many(struct zcache_tenant *tenant,
                                size_t n,
                                unsigned flags) ZCACHE_MUST_CHECK;
 
+/**
+ * zcache_compact() - give memory back that lies between the pages.
+ * @cache:      live cache.
+ * @timeout_ms: stop after this time; 0 means max_stall.
+ * @freed_out:  receives the bytes that went back to the system meanwhile; may be NULL.
+ *
+ * Pages that were deleted or became smaller leave holes. This moves the pages around them together,
+ * while others read and write them, so that resident memory follows the charge. The background
+ * thread does it by itself when it pays; a call is for moments when memory is wanted elsewhere.
+ * Pinned pages, and pages being written, stay where they are.
+ *
+ * Return: 0; -EBUSY a compaction is under way; -EINVAL; -ESHUTDOWN; -ENOMEM.
+ * Threads: any.   May block: up to @timeout_ms.   Calls back: never.   Since: 0.1
+ */
+ZCACHE_API int zcache_compact(struct zcache *cache, unsigned timeout_ms, uint64_t *freed_out)
+    ZCACHE_MUST_CHECK;
+
 /** enum zcache_metrics_format - forms of zcache_metrics_write(). */
 enum zcache_metrics_format {
     ZCACHE_METRICS_PROMETHEUS = 0,  /* text exposition format 0.0.4 */

@@ -292,6 +292,7 @@ static void reset(struct fixture *f)
     X(metrics_refused, -EPIPE,                                                                     \
       rc = zcache_metrics_write(f->cache, ZCACHE_METRICS_JSON, refusing_write, NULL))              \
     X(verify_no_cache, -EINVAL, rc = zcache_verify(NULL))                                          \
+    X(compact_no_cache, -EINVAL, rc = zcache_compact(NULL, 1, NULL))                               \
     X(done_no_cache, -EINVAL, rc = zcache_done(NULL, 1, 0))                                        \
     X(done_positive, -EINVAL, rc = zcache_done(f->cache, 1, 1))                                    \
     X(cache_close_nothing, 0, rc = zcache_close(NULL, 0))                                          \
@@ -505,6 +506,7 @@ static void output_stays_untouched_on_failure(void **state)
     X(zcache_tenant_find(f->cache, 0, &f->out))                                                    \
     X(zcache_metrics_write(f->cache, ZCACHE_METRICS_JSON, any_write, NULL))                        \
     X(zcache_verify(f->cache))                                                                     \
+    X(zcache_compact(f->cache, 1, NULL))                                                           \
     X(zcache_codec_register(f->cache, &f->codec))                                                  \
     X(zcache_codec_select(f->cache, ZCACHE_TIER_FAST, "lz4"))
 

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * compact.c - moves payloads and records out of sparse slabs.
+ *
+ *   1. the pools choose the emptiest slabs, as many as the others have room for: they are leaving
+ *   2. walk the index; of each page whose record or payload lies in one of them:
+ *        payload  reserve, allocate anew, copy in a section, swap the word if it is the same
+ *        record   reserve, allocate anew, take its place in index and list if nobody holds it
+ *   3. after a grace period the slabs are empty, and gone
+ *   4. what is left of them serves again
+ *
+ * A move is a payload swap as a demotion is (tier.c), with the same bytes and the same checksum: damage
+ * stays what it was.  Readers are on the old copy or on the new one.  What is pinned, isolated or in
+ * flight stays; so does metadata, which lies in slabs of its own sizes or in pages of its own.
+ *
+ * The walk looks at every page, about 0.1 us for each, so it is made when it pays: when more than a
+ * fortieth of the allocated bytes is empty room, and at most a twentieth of the time.
+ *
+ * Bound.  The pools refuse to grow beyond the capacity and a little (zc_core_bound()), whatever sizes
+ * come and go.  Who is refused compacts, and tries again.
+ *
+ * Locks: the shard lock to look and to swap, the list lock below it; none while copying.
+ *
+ * Not taken: a pointer from each payload to its page (8 bytes each, and a second thing to keep right);
+ * moving from the list's end only (cold pages are not where the holes are).
+ */
+#include "compact.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "mathx.h"
+#include "page.h"
+#include "sync_point.h"
+#include "tenant.h"
+
+#define KEYS        128u
+#define DUE_PART    40u                 /* of the allocated bytes may be empty room */
+#define DUE_BYTES   (UINT64_C(2) << 20) /* and so much more: half a slab for each class in use */
+#define REST_MIN_NS UINT64_C(50000000)  /* between two runs; doubles while they win little */
+#define REST_MAX_NS UINT64_C(60000000000)
+#define REST_TIMES  19u                   /* the CPU time of the last */
+#define SLAB_BYTES  (UINT64_C(300) << 10) /* the largest slab, and the head of a chunk */
+#define RETRY_MS    5u
+
+/* ---- one page ------------------------------------------------------------------------------ */
+
+/* A page that has something in a leaving slab. */
+struct candidate {
+    uint32_t slot;
+    struct zcache_key key;
+};
+
+static bool payload_leaves(uint64_t word)
+{
+    return word != 0 && !zc_word_is_same(word) && zc_pool_is_leaving(zc_word_payload(word));
+}
+
+/* The page of @w if its payload can be moved; in a section, under the shard lock. */
+static struct zc_entry *movable_locked(const struct zc_where *w, struct zcache_key key)
+{
+    struct zc_entry *e = zc_shard_find_locked(w->shard, w->hash, w->tenant->slot, key);
+    uint64_t word = e == NULL ? 0 : atomic_load_explicit(&e->payload, memory_order_relaxed);
+
+    return e != NULL && zc_entry_state(e) == ZC_LIVE && payload_leaves(word) &&
+                   !zc_word_pinned(word) &&
+                   zc_page_head_possible(w->cache,
+                                         zc_word_payload(word)) /* or its copy is not as long */
+               ? e
+               : NULL;
+}
+
+static bool swap_in(const struct zc_where *w,
+                    struct zcache_key key,
+                    uint64_t word,
+                    struct zc_payload *copy)
+{
+    struct zc_entry *e;
+    bool moved = false;
+
+    zc_lock_acquire(&w->shard->lock);
+    e = movable_locked(w, key);
+    if (e != NULL && atomic_load_explicit(&e->payload, memory_order_relaxed) == word) {
+        zc_page_reform_locked(w, e, zc_word_of(copy), 0, zc_entry_tier(e), 0);
+        moved = true;
+    }
+    zc_lock_release(&w->shard->lock);
+    return moved;
+}
+
+/* In a section, which keeps the old copy's memory from becoming another payload meanwhile. */
+static int copy_and_swap(const struct zc_where *w,
+                         struct zcache_key key,
+                         unsigned node,
+                         uint64_t word)
+{
+    const struct zc_payload *old = zc_word_payload(word);
+    uint32_t stored = zc_payload_stored_len(old);
+    uint8_t codec = zc_payload_codec(old);
+    struct zc_account *account = w->tenant->account;
+    size_t bytes = zc_page_bytes(stored, codec);
+    struct zc_payload *copy;
+
+    if (zc_quota_reserve(account, bytes, ZC_QUOTA_RECLAIM) != NULL) {
+        return -ENOSPC;
+    }
+    copy = zc_page_new_payload(w->cache, node, account, zc_payload_raw_len(old), stored, codec);
+    if (copy != NULL) {
+        copy->checksum = old->checksum;
+        (void)memcpy(zc_payload_data(copy), zc_payload_data(old), stored);
+        ZC_SYNC_POINT("compact.copied", key);
+        if (swap_in(w, key, word, copy)) {
+            return 1;
+        }
+        zc_page_free_payload(copy);
+    }
+    zc_quota_refund(account, bytes);
+    return copy == NULL ? -ENOMEM : 0;
+}
+
+/* 1: moved; 0: not, it changed meanwhile; -ENOSPC, -ENOMEM: no room to move anything. */
+static int move_payload(const struct zc_where *w, struct zcache_key key)
+{
+    struct zc_entry *e;
+    unsigned node = 0;
+    uint64_t word = 0;
+    int rc = 0;
+
+    zc_epoch_stock(w->thread->epoch, 2);
+    zc_epoch_enter(w->thread->epoch);
+    zc_lock_acquire(&w->shard->lock);
+    e = movable_locked(w, key);
+    if (e != NULL) {
+        word = atomic_load_explicit(&e->payload, memory_order_relaxed);
+        node = zc_entry_node(e);
+    }
+    zc_lock_release(&w->shard->lock);
+    if (e != NULL) {
+        rc = copy_and_swap(w, key, node, word);
+    }
+    zc_epoch_exit(w->thread->epoch);
+    return rc;
+}
+
+static int move_record(const struct zc_where *w, struct zcache_key key, unsigned node)
+{
+    struct zc_account *account = w->tenant->account;
+    size_t bytes = zc_pool_round(sizeof(struct zc_entry));
+    struct zc_entry *fresh;
+    struct zc_entry *e;
+    bool moved = false;
+
+    if (zc_quota_reserve(account, bytes, ZC_QUOTA_RECLAIM) != NULL) {
+        return -ENOSPC;
+    }
+    fresh = zc_page_new_entry(w->cache, w->tenant, node, key);
+    if (fresh == NULL) {
+        zc_quota_refund(account, bytes);
+        return -ENOMEM;
+    }
+    zc_epoch_stock(w->thread->epoch, 2);
+    zc_lock_acquire(&w->shard->lock);
+    e = zc_shard_find_locked(w->shard, w->hash, w->tenant->slot, key);
+    if (e != NULL && zc_entry_state(e) == ZC_LIVE && zc_entry_node(e) == node &&
+        zc_pool_is_leaving(e)) {
+        moved = zc_page_move_record_locked(w, e, fresh);
+    }
+    zc_lock_release(&w->shard->lock);
+    if (!moved) {
+        zc_page_free_entry(w->cache, fresh);
+        zc_quota_refund(account, bytes);
+    }
+    return moved ? 1 : 0;
+}
+
+/* Whether the record lies in a leaving slab, and on which node. */
+static bool record_leaves(const struct zc_where *w, struct zcache_key key, unsigned *node_out)
+{
+    struct zc_entry *e;
+    bool leaves;
+
+    zc_lock_acquire(&w->shard->lock);
+    e = zc_shard_find_locked(w->shard, w->hash, w->tenant->slot, key);
+    leaves = e != NULL && zc_pool_is_leaving(e);
+    *node_out = leaves ? zc_entry_node(e) : 0;
+    zc_lock_release(&w->shard->lock);
+    return leaves;
+}
+
+static int move_page(struct zcache *cache, struct zc_thread *th, const struct candidate *c)
+{
+    struct zcache_tenant *t = zc_tenant_at(cache, c->slot);
+    struct zc_where w;
+    unsigned node;
+    int moved = 0;
+    int rc;
+
+    if (zc_tenant_enter(t) != 0) {
+        return 0; /* it is being closed: its pages leave anyway */
+    }
+    w = zc_page_where(t, th, c->key);
+    rc = move_payload(&w, c->key);
+    moved += rc > 0 ? 1 : 0;
+    if (rc >= 0 && record_leaves(&w, c->key, &node)) {
+        rc = move_record(&w, c->key, node);
+        moved += rc > 0 ? 1 : 0;
+    }
+    if (moved > 0) {
+        zc_stat_add(t->stat, ZC_C_compact_moves, (uint64_t)moved);
+    }
+    zc_tenant_leave(t);
+    return rc < 0 ? rc : 0;
+}
+
+/* ---- all pages ----------------------------------------------------------------------------- */
+
+struct batch {
+    struct candidate page[KEYS];
+    unsigned n;
+};
+
+/* Under the shard lock. */
+static int collect(void *ctx, struct zc_entry *e)
+{
+    struct batch *b = ctx;
+
+    if (zc_entry_state(e) != ZC_LIVE ||
+        (!zc_pool_is_leaving(e) &&
+         !payload_leaves(atomic_load_explicit(&e->payload, memory_order_relaxed)))) {
+        return 0;
+    }
+    if (b->n == KEYS) {
+        return 1;
+    }
+    b->page[b->n++] = (struct candidate){zc_entry_slot(e), e->key};
+    return 0;
+}
+
+static void move_all(struct zcache *cache, struct zc_thread *th, uint64_t deadline_ns)
+{
+    struct zc_index_cursor cursor = {0, 0};
+    struct batch b;
+    bool more = true;
+
+    while (more && zc_plat_now_ns() < deadline_ns) {
+        bool refused = false;
+
+        b.n = 0;
+        more = zc_index_walk(cache->index, &cursor, collect, &b) != 0;
+        for (unsigned i = 0; i < b.n; i++) {
+            refused = move_page(cache, th, &b.page[i]) != 0 || refused;
+        }
+        if (refused) { /* what was moved before is what is missing */
+            zc_epoch_drain(th->epoch);
+        }
+        zc_core_maintain(cache, th);
+    }
+}
+
+static uint64_t resident(struct zcache *cache)
+{
+    return atomic_load_explicit(&cache->bound.resident, memory_order_relaxed);
+}
+
+/* How long to leave it at that. */
+static void rest(struct zcache *cache, uint64_t cpu_ns, bool vain)
+{
+    uint64_t ns = atomic_load(&cache->compact_rest_ns);
+
+    ns = vain ? ZC_MIN(ZC_MAX(ns, REST_MIN_NS) * 2, REST_MAX_NS) : REST_MIN_NS;
+    atomic_store(&cache->compact_rest_ns, ns);
+    atomic_store(&cache->compact_ns, zc_plat_now_ns() + ZC_MAX(cpu_ns * REST_TIMES, ns));
+}
+
+int zc_compact(struct zcache *cache,
+               struct zc_thread *th,
+               uint64_t deadline_ns,
+               uint64_t *freed_out)
+{
+    uint64_t cpu_ns = zc_plat_thread_cpu_ns();
+    uint64_t before = resident(cache);
+    uint64_t promised = 0;
+
+    if (atomic_exchange(&cache->compacting, 1) != 0) {
+        return -EBUSY;
+    }
+    for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
+        promised += zc_pool_begin_leaving(cache->pool[i]);
+    }
+    if (promised > 0) {
+        move_all(cache, th, deadline_ns);
+        zc_epoch_drain(th->epoch);
+    }
+    for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
+        zc_pool_end_leaving(cache->pool[i]);
+    }
+    *freed_out = zc_sub_sat(before, resident(cache));
+    rest(cache, zc_plat_thread_cpu_ns() - cpu_ns, *freed_out < promised / 4);
+    atomic_store(&cache->compacting, 0);
+    zc_progress_signal(cache);
+    return 0;
+}
+
+/* ---- when ---------------------------------------------------------------------------------- */
+
+uint64_t zc_compact_when(struct zcache *cache)
+{
+    uint64_t excess = 0;
+
+    for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
+        excess += zc_pool_excess(cache->pool[i]);
+    }
+    if (excess <= DUE_BYTES + zc_sub_sat(resident(cache), excess) / DUE_PART) {
+        return 0;
+    }
+    return ZC_MAX(atomic_load(&cache->compact_ns), 1);
+}
+
+static bool at_bound(struct zcache *cache)
+{
+    return resident(cache) + SLAB_BYTES > atomic_load(&cache->bound.max);
+}
+
+bool zc_compact_make_room(struct zcache *cache,
+                          struct zc_thread *th,
+                          unsigned flags,
+                          struct zc_stall *stall)
+{
+    uint64_t freed = 0;
+    uint64_t seq;
+
+    if (!at_bound(cache)) {
+        return false; /* the system refused, not we */
+    }
+    if (zc_compact(cache, th, zc_stall_deadline(stall), &freed) == 0 && freed > 0) {
+        return true;
+    }
+    if ((flags & ZCACHE_NOWAIT) != 0 || zc_plat_now_ns() >= zc_stall_deadline(stall)) {
+        return false;
+    }
+    seq = zc_progress_begin(cache);
+    (void)zc_progress_wait(cache, &seq,
+                           ZC_MIN(zc_stall_deadline(stall), zc_plat_deadline_ns(RETRY_MS)));
+    zc_progress_end(cache);
+    return true;
+}
