@@ -11,6 +11,9 @@
  * promoted after its bytes were delivered.
  *
  * A miss that may ask the store enters the tenant, so that a close waits for it, and loads.
+ *
+ * A tenant that was not entered may be gone after the section: a call is counted inside of the one in
+ * which it found what it returns.
  */
 #include "get.h"
 
@@ -22,6 +25,9 @@
 #include "reclaim.h"
 #include "sync_point.h"
 #include "tier.h"
+
+/* Of a look-up: a miss, not counted yet, for the store may have the page. */
+#define ASK_STORE 1001
 
 /* What a look-up found. */
 struct hit {
@@ -58,6 +64,18 @@ static void count_hit(struct zcache_tenant *t, const struct hit *h)
     };
 
     zc_stat_add(t->stat, zc_word_is_same(h->word) ? ZC_C_get_hits_same : counter[h->kind], 1);
+}
+
+static void count_failure(struct zcache_tenant *t,
+                          int rc,
+                          enum zc_counter miss,
+                          enum zc_counter error)
+{
+    if (rc == ZCACHE_MISS) {
+        zc_stat_add(t->stat, miss, 1);
+    } else if (rc < 0 && rc != -ESHUTDOWN) {
+        zc_stat_add(t->stat, error, 1);
+    }
 }
 
 /* Marks a page as used.  Whether it is to be promoted. */
@@ -114,7 +132,60 @@ static bool may_retry(const struct zc_where *w, unsigned flags, struct zc_stall 
            zc_reclaim_metadata(w->cache, w->thread, zc_stall_deadline(stall));
 }
 
-/* One look at the cache, promotion included.  0; ZCACHE_MISS; errors of hit; -ESHUTDOWN. */
+/* In a section or a call, which keep the tenant: count how a look-up ended. */
+static int count_look(const struct zc_where *w, const struct hit *h, int rc, unsigned flags)
+{
+    if (ZC_LIKELY(rc == 0)) {
+        count_hit(w->tenant, h);
+    } else if (rc == ZCACHE_MISS && zc_load_possible(w->tenant, flags)) {
+        rc = ASK_STORE;
+    } else {
+        count_failure(w->tenant, rc, ZC_C_get_misses, ZC_C_get_errors);
+    }
+    return rc;
+}
+
+/* @last: it is not tried again if there is no memory. */
+static int look_once(const struct zc_where *w,
+                     struct zcache_key key,
+                     void *buf,
+                     size_t cap,
+                     unsigned flags,
+                     bool last,
+                     struct hit *h)
+{
+    int rc = -ESHUTDOWN;
+
+    zc_epoch_enter(w->thread->epoch);
+    if (ZC_LIKELY(zc_tenant_usable(w->tenant))) {
+        rc = hit(w, key, buf, cap, flags, h);
+        if (rc != -EAGAIN && (rc != -ENOMEM || last)) {
+            rc = count_look(w, h, rc, flags);
+        }
+    }
+    zc_epoch_exit(w->thread->epoch);
+    return rc;
+}
+
+static void report_corrupt(struct zcache_tenant *t, struct zcache_key key)
+{
+    if (zc_tenant_enter(t) == 0) {
+        zc_page_report_corrupt(t, key);
+        zc_tenant_leave(t);
+    }
+}
+
+/* No room, or the page changed meanwhile: it stays as it is. */
+static void promote(const struct zc_where *w, struct zcache_key key, uint64_t word)
+{
+    if (zc_tenant_enter(w->tenant) == 0) {
+        (void)zc_tier_promote(w, key, word, 0);
+        zc_tenant_leave(w->tenant);
+    }
+}
+
+/* One look at the cache, counted, promotion included.  0; ZCACHE_MISS; ASK_STORE; errors of hit;
+ * -ESHUTDOWN. */
 static int look(const struct zc_where *w,
                 struct zcache_key key,
                 void *buf,
@@ -124,29 +195,46 @@ static int look(const struct zc_where *w,
                 struct zc_stall *stall,
                 struct hit *h)
 {
-    struct zc_epoch_record *epoch = w->thread->epoch;
+    bool last = false;
     int rc;
 
     do {
-        zc_epoch_enter(epoch);
-        rc = zc_tenant_usable(w->tenant) ? hit(w, key, buf, cap, flags, h) : -ESHUTDOWN;
-        zc_epoch_exit(epoch);
-    } while (ZC_UNLIKELY(rc == -EAGAIN || (rc == -ENOMEM && may_retry(w, flags, stall))));
+        rc = look_once(w, key, buf, cap, flags, last, h);
+        if (ZC_UNLIKELY(rc == -ENOMEM && !last)) {
+            last = !may_retry(w, flags, stall);
+            rc = -EAGAIN;
+        }
+    } while (ZC_UNLIKELY(rc == -EAGAIN));
+    ZC_SYNC_POINT("get.found", key);
     if (rc != 0) {
+        if (rc == -EBADMSG) {
+            report_corrupt(w->tenant, key);
+        }
         return rc;
     }
-    count_hit(w->tenant, h);
     if (len_out != NULL) {
         *len_out = h->len;
     }
     if (ZC_UNLIKELY(h->promote)) {
-        /* No room, or it changed meanwhile: it stays as it is. */
-        (void)zc_tier_promote(w, key, h->word, 0);
+        promote(w, key, h->word);
     }
     return 0;
 }
 
 /* ---- the miss ------------------------------------------------------------------------------ */
+
+/* The tenant is entered.  How a load ended, counted. */
+static int count_load(struct zcache_tenant *t, struct zcache_key key, int rc)
+{
+    if (rc == 0) {
+        zc_stat_add(t->stat, ZC_C_get_loads, 1);
+    }
+    if (rc == -EBADMSG) {
+        zc_page_report_corrupt(t, key);
+    }
+    count_failure(t, rc, ZC_C_get_misses, ZC_C_get_errors);
+    return rc;
+}
 
 static int load_and_look(const struct zc_where *w,
                          struct zcache_page *page,
@@ -161,17 +249,14 @@ static int load_and_look(const struct zc_where *w,
 
         zc_load_pages(w->tenant, w->thread, &page, 1, flags, deadline);
         if (page->status != ZC_LOAD_AGAIN) {
-            if (page->status == 0) {
-                zc_stat_add(w->tenant->stat, ZC_C_get_loads, 1);
-            }
-            return page->status;
+            return count_load(w->tenant, page->key, page->status);
         }
         rc = look(w, page->key, page->buf, page->cap, &page->len, flags, stall, &h);
-        if (rc != ZCACHE_MISS) {
+        if (rc != ASK_STORE) {
             return rc;
         }
     } while (zc_plat_now_ns() < deadline);
-    return -ETIMEDOUT;
+    return count_load(w->tenant, page->key, -ETIMEDOUT);
 }
 
 static int load(const struct zc_where *w,
@@ -196,25 +281,19 @@ static int load(const struct zc_where *w,
     return rc;
 }
 
-static void count_failure(struct zcache_tenant *t,
-                          int rc,
-                          enum zc_counter miss,
-                          enum zc_counter error)
+static void sample_get(const struct zc_where *w, enum zcache_latency_kind kind, uint64_t start)
 {
-    if (rc == ZCACHE_MISS) {
-        zc_stat_add(t->stat, miss, 1);
-    } else if (rc < 0 && rc != -ESHUTDOWN) {
-        zc_stat_add(t->stat, error, 1);
-    }
-}
+    uint64_t ns = zc_plat_now_ns() - start;
 
-static void sample_get(struct zcache_tenant *t, enum zcache_latency_kind kind, uint64_t start)
-{
-    struct zc_hist *hist = zc_tenant_hist(t, kind);
+    zc_epoch_enter(w->thread->epoch);
+    if (zc_tenant_usable(w->tenant)) {
+        struct zc_hist *hist = zc_tenant_hist(w->tenant, kind);
 
-    if (hist != NULL) {
-        zc_hist_add(hist, zc_plat_now_ns() - start);
+        if (hist != NULL) {
+            zc_hist_add(hist, ns);
+        }
     }
+    zc_epoch_exit(w->thread->epoch);
 }
 
 int zc_get(struct zcache_tenant *t,
@@ -233,18 +312,11 @@ int zc_get(struct zcache_tenant *t,
 
     if (ZC_LIKELY(rc == 0)) {
         if (ZC_UNLIKELY(start != 0)) {
-            sample_get(t, h.kind, start);
+            sample_get(&w, h.kind, start);
         }
         return 0;
     }
-    if (rc == ZCACHE_MISS && zc_load_possible(t, flags)) {
-        rc = load(&w, key, buf, cap, len_out, flags, stall);
-    }
-    if (rc == -EBADMSG) {
-        zc_page_report_corrupt(t, key);
-    }
-    count_failure(t, rc, ZC_C_get_misses, ZC_C_get_errors);
-    return rc;
+    return rc == ASK_STORE ? load(&w, key, buf, cap, len_out, flags, stall) : rc;
 }
 
 /* ---- many ---------------------------------------------------------------------------------- */
@@ -270,23 +342,25 @@ static void load_misses(struct zcache_tenant *t,
                         unsigned flags,
                         struct zc_stall *stall)
 {
-    int rc = n > 0 && zc_load_possible(t, flags) ? zc_tenant_enter(t) : -ENOENT;
+    int rc = zc_tenant_enter(t);
 
     if (rc == 0) {
         qsort(missing, n, sizeof(missing[0]), compare_keys);
         zc_load_pages(t, th, missing, n, flags, zc_stall_deadline(stall));
-        zc_tenant_leave(t);
     }
     for (size_t i = 0; i < n; i++) {
-        if (rc == 0 && missing[i]->status == ZC_LOAD_AGAIN) {
-            missing[i]->status = zc_get(t, th, missing[i]->key, missing[i]->buf, missing[i]->cap,
-                                        &missing[i]->len, flags, stall);
-            continue;
+        struct zcache_page *page = missing[i];
+
+        if (rc != 0) {
+            page->status = rc;
+        } else if (page->status == ZC_LOAD_AGAIN) {
+            page->status = zc_get(t, th, page->key, page->buf, page->cap, &page->len, flags, stall);
+        } else {
+            (void)count_load(t, page->key, page->status);
         }
-        if (rc == 0 && missing[i]->status == 0) {
-            zc_stat_add(t->stat, ZC_C_get_loads, 1);
-        }
-        count_failure(t, missing[i]->status, ZC_C_get_misses, ZC_C_get_errors);
+    }
+    if (rc == 0) {
+        zc_tenant_leave(t);
     }
 }
 
@@ -307,15 +381,10 @@ int zc_get_many(struct zcache_tenant *t,
 
         pages[i].status =
             look(&w, pages[i].key, pages[i].buf, pages[i].cap, &pages[i].len, flags, stall, &h);
-        if (pages[i].status == ZCACHE_MISS) {
+        if (pages[i].status == ASK_STORE) {
             missing[n_missing++] = &pages[i];
-        } else if (pages[i].status < 0) {
-            if (pages[i].status == -EBADMSG) {
-                zc_page_report_corrupt(t, pages[i].key);
-            }
-            count_failure(t, pages[i].status, ZC_C_get_misses, ZC_C_get_errors);
         }
-        if (n_missing == MANY || i + 1 == n) {
+        if (n_missing == MANY || (n_missing > 0 && i + 1 == n)) {
             load_misses(t, th, missing, n_missing, flags, stall);
             n_missing = 0;
         }
@@ -483,6 +552,37 @@ static int try_pin(const struct zc_where *w,
     return 0;
 }
 
+static void count_pin(struct zcache_tenant *t, int rc, bool loaded)
+{
+    if (rc == 0) {
+        zc_stat_add(t->stat, loaded ? ZC_C_pin_loads : ZC_C_pin_hits, 1);
+    }
+    count_failure(t, rc, ZC_C_pin_misses, ZC_C_pin_errors);
+}
+
+/* As look(): counted, but for ASK_STORE, and for -EAGAIN, a page that is not raw. */
+static int pin_fast(const struct zc_where *w,
+                    struct zcache_key key,
+                    unsigned flags,
+                    struct zcache_pin *pin_out)
+{
+    uint64_t word;
+    size_t bytes;
+    int rc = -ESHUTDOWN;
+
+    zc_epoch_enter(w->thread->epoch);
+    if (ZC_LIKELY(zc_tenant_usable(w->tenant))) {
+        rc = try_pin(w, key, flags, pin_out, &word, &bytes);
+        if (rc == ZCACHE_MISS && zc_load_possible(w->tenant, flags)) {
+            rc = ASK_STORE;
+        } else if (rc != -EAGAIN) {
+            count_pin(w->tenant, rc, false);
+        }
+    }
+    zc_epoch_exit(w->thread->epoch);
+    return rc;
+}
+
 static int look_pin(const struct zc_where *w,
                     struct zcache_key key,
                     unsigned flags,
@@ -560,25 +660,21 @@ int zc_pin(struct zcache_tenant *t,
 {
     struct zc_where w = zc_page_where(t, th, key);
     bool loaded = false;
-    uint64_t word;
-    size_t bytes;
-    int rc = look_pin(&w, key, flags, pin_out, &word, &bytes);
+    int rc = pin_fast(&w, key, flags, pin_out);
 
-    if (rc == -EAGAIN || (rc == ZCACHE_MISS && zc_load_possible(t, flags))) {
-        rc = zc_tenant_enter(t);
-        if (rc == 0) {
-            rc = pin_slow(&w, key, flags, pin_out, stall, &loaded);
-            zc_tenant_leave(t);
-        }
+    if (ZC_LIKELY(rc != -EAGAIN && rc != ASK_STORE)) {
+        return rc;
     }
-    if (rc == 0) {
-        zc_stat_add(t->stat, loaded ? ZC_C_pin_loads : ZC_C_pin_hits, 1);
-        return 0;
+    rc = zc_tenant_enter(t);
+    if (rc != 0) {
+        return rc;
     }
+    rc = pin_slow(&w, key, flags, pin_out, stall, &loaded);
     if (rc == -EBADMSG) {
         zc_page_report_corrupt(t, key);
     }
-    count_failure(t, rc, ZC_C_pin_misses, ZC_C_pin_errors);
+    count_pin(t, rc, loaded);
+    zc_tenant_leave(t);
     return rc;
 }
 
