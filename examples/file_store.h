@@ -2,8 +2,8 @@
 /*
  * file_store: a backing store for zcache that keeps pages in ordinary files.
  *
- * Meant to be copied into a program and changed there.  It needs the public headers of zcache,
- * Linux and libxxhash.
+ * Meant to be copied into a program and changed there: file_*.c and file_*.h.  It needs the public
+ * headers of zcache, Linux and libxxhash.
  *
  *     file_store_open("pages.d", 4096, &files);
  *     options.page_max_bytes = 4096;
@@ -12,6 +12,9 @@
  *     ...
  *     zcache_close(cache, ZCACHE_FLUSH);
  *     file_store_close(files);
+ *
+ * A crash or a power cut tears no page: what was written or deleted before the last barrier is as it
+ * was then, and of what came after it there may be all or nothing.  The next open repairs the files.
  *
  * There is one file per tenant and object.  A tenant's files are found by the tenant's NAME, so
  * that a program finds its pages again when it runs the next time.  zcache's names are unique
@@ -32,7 +35,8 @@ struct file_store;
  * Open the store in the directory @dir, which is made if need be.  @page_bytes is the cache's
  * page_max_bytes: the longest page, and the space that every page takes in a file.
  *
- * -EBUSY: a process, perhaps this one, has a store open there.  -EINVAL: a bad @page_bytes.
+ * -EBUSY: a process, perhaps this one, has a store open there.  -EINVAL: a bad @page_bytes, or not
+ * the one that the store was made with.  -EBADMSG: its journal is damaged.
  */
 int file_store_open(const char *dir, size_t page_bytes, struct file_store **out);
 
@@ -46,7 +50,7 @@ const struct zcache_store *file_store_callbacks(const struct file_store *files);
  * Read one page without the cache.  @tenant is the tenant's name, NULL for the root; @cap is at
  * least the page_bytes of the store.
  *
- * ZCACHE_MISS: no such page.  -EBADMSG: the page is damaged, or was half written in a crash.
+ * ZCACHE_MISS: no such page.  -EBADMSG: the page is damaged.
  */
 int file_store_read(struct file_store *files,
                     const char *tenant,

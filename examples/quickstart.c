@@ -2,7 +2,7 @@
 /*
  * The smallest useful program: a cache of 64 MiB whose pages end up in files.
  *
- *     cc quickstart.c file_store.c $(pkg-config --cflags --libs zcache libxxhash) -o quickstart
+ *     cc quickstart.c file_*.c $(pkg-config --cflags --libs zcache libxxhash) -o quickstart
  */
 #include "file_store.h"
 

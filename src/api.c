@@ -771,9 +771,10 @@ int zcache_done(struct zcache *cache, uint64_t token, int status)
     if (status > 0) {
         return -EINVAL;
     }
+    atomic_fetch_add(&cache->completing, 1); /* a close waits until we touch nothing more */
     th = zc_core_thread(cache);
-    if (ZC_UNLIKELY(th ==
-                    NULL)) { /* no memory for it: the page it would free may be the one in hand */
+    if (ZC_UNLIKELY(th == NULL)) {
+        /* No memory for it; and what would free some may be the batch in hand. */
         th = zc_core_spare_take(cache);
         spare = th != NULL;
     }
@@ -781,6 +782,7 @@ int zcache_done(struct zcache *cache, uint64_t token, int status)
     if (spare) {
         zc_core_spare_give(cache);
     }
+    atomic_fetch_sub(&cache->completing, 1);
     return rc;
 }
 

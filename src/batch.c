@@ -36,6 +36,7 @@ struct zc_io {
     uint8_t state[SLOTS];
     uint64_t sequence;
     struct zc_list discards; /* announced */
+    uint64_t n_announced;    /* so far */
     /* atomic */
     _Atomic uint32_t n_discards;
     _Atomic uint32_t write_pages; /* in the store's hands */
@@ -508,12 +509,14 @@ static void withdraw(struct zc_batch *b)
     zc_lock_acquire(&io->lock);
     zc_list_del(&b->announced);
     zc_lock_release(&io->lock);
+    zc_progress_signal(b->cache);
 }
 
 /* Only when the store is through with it, however long its caller waited. */
 static void finish_discard(struct zc_batch *b, struct zc_thread *th)
 {
     (void)th;
+    atomic_store(&b->tenant->unbarriered, 1); /* before a flush can take it for over */
     withdraw(b);
 }
 
@@ -540,6 +543,7 @@ int zc_batch_discard_begin(struct zcache_tenant *t,
     b->io.n_pages = 1;
     b->io.range = range;
     zc_lock_acquire(&io->lock);
+    b->discard_number = ++io->n_announced;
     zc_list_push_back(&io->discards, &b->announced);
     zc_lock_release(&io->lock);
     atomic_fetch_add(&io->n_discards, 1);
@@ -591,6 +595,49 @@ bool zc_batch_discarding(struct zcache_tenant *t, struct zcache_key key)
     }
     zc_lock_release(&io->lock);
     return found;
+}
+
+uint32_t zc_batch_discards(const struct zcache *cache)
+{
+    return atomic_load(&cache->io->n_discards);
+}
+
+static bool discards_left(struct zcache_tenant *t, uint64_t last)
+{
+    struct zc_io *io = t->cache->io;
+    struct zc_list *it;
+    bool found = false;
+
+    zc_lock_acquire(&io->lock);
+    ZC_LIST_FOR_EACH (it, &io->discards) {
+        const struct zc_batch *b = ZC_CONTAINER_OF(it, struct zc_batch, announced);
+
+        found = found || (b->tenant == t && b->discard_number <= last);
+    }
+    zc_lock_release(&io->lock);
+    return found;
+}
+
+int zc_batch_wait_discards(struct zcache_tenant *t, uint64_t deadline_ns)
+{
+    struct zc_io *io = t->cache->io;
+    bool in_time = true;
+    uint64_t last;
+    uint64_t seq;
+
+    if (ZC_LIKELY(zc_batch_discards(t->cache) == 0)) {
+        return 0;
+    }
+    seq = zc_progress_begin(t->cache);
+    zc_lock_acquire(&io->lock);
+    last = io->n_announced;
+    zc_lock_release(&io->lock);
+    while (discards_left(t, last) && in_time) {
+        ZC_SYNC_POINT("batch.discards_left", ((struct zcache_key){t->slot, 0}));
+        in_time = zc_progress_wait(t->cache, &seq, deadline_ns);
+    }
+    zc_progress_end(t->cache);
+    return in_time || !discards_left(t, last) ? 0 : -ETIMEDOUT;
 }
 
 /* ---- lifetime ------------------------------------------------------------------------------ */

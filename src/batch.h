@@ -51,6 +51,7 @@ struct zc_batch {
     zc_batch_finish_fn *finish;
     struct zc_batch *outer;   /* callbacks this thread was in before: thread.h */
     struct zc_list announced; /* a discard's, on the table's list */
+    uint64_t discard_number;  /* in the order of the announcements */
     uint32_t slot;
     bool has_turn;         /* in a serial store; maker only */
     _Atomic uint32_t refs; /* maker, completion, the call itself */
@@ -152,6 +153,12 @@ int zc_batch_discard_end(struct zc_batch *batch,
                          uint64_t deadline_ns);
 /** zc_batch_discarding() - whether that key is announced. */
 bool zc_batch_discarding(struct zcache_tenant *t, struct zcache_key key);
+
+/** zc_batch_discards() - how many are announced now, in the whole cache. */
+uint32_t zc_batch_discards(const struct zcache *cache);
+
+/** zc_batch_wait_discards() - until what is announced now for @t is over.  Return: 0; -ETIMEDOUT. */
+int zc_batch_wait_discards(struct zcache_tenant *t, uint64_t deadline_ns);
 
 /**
  * zc_batch_barrier() - make, call and wait for a barrier.

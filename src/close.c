@@ -223,6 +223,15 @@ static int move_all(struct zcache_tenant *t, struct zc_thread *th, uint64_t dead
     return rc == -EEXIST ? -EBUSY : rc;
 }
 
+/* What the tenant's store was given is durable after the next flush of the parent, or now. */
+static int move_barrier(struct zcache_tenant *t, struct zc_thread *th, uint64_t deadline_ns)
+{
+    if (t->store == t->parent->store && atomic_exchange(&t->unbarriered, 0) != 0) {
+        atomic_store(&t->parent->unbarriered, 1);
+    }
+    return zc_flush_tenant(t, th, UINT64_MAX, deadline_ns);
+}
+
 /* ---- close --------------------------------------------------------------------------------- */
 
 static int wait_uncharged(struct zcache_tenant *t, struct zc_thread *th, uint64_t deadline_ns)
@@ -253,7 +262,8 @@ static int empty(struct zcache_tenant *t,
         }
         return rc;
     case ZCACHE_CLOSE_REPARENT:
-        return move_all(t, th, deadline_ns);
+        rc = move_all(t, th, deadline_ns);
+        return rc == 0 ? move_barrier(t, th, deadline_ns) : rc;
     case ZCACHE_CLOSE_DISCARD:
         drop_all(t, th, false);
         return 0;

@@ -5,8 +5,9 @@
  *   1. begin    one flush of a tenant at a time
  *   2. turn     pages that become dirty from now on have the other parity: they are the next flush's
  *   3. write    list by list, until no page of the parity left behind is dirty
- *   4. barrier  for what was written by this flush, and by reclaim since the last barrier
- *   5. end
+ *   4. wait     for deletes that have taken dirty pages away and have not told the store yet
+ *   5. barrier  for what was written by this flush, and by reclaim, and discarded, since the last one
+ *   6. end
  *
  * A dirty page has the parity of its tenant at the time when the store began to lack something of it
  * (page.c).  A page that is put again while it is dirty keeps its parity, so that the flush writes the
@@ -269,11 +270,13 @@ int zc_flush_tenant(struct zcache_tenant *t,
                     uint64_t deadline_ns)
 {
     const struct flush f = {t, th, up_to_tag, deadline_ns};
+    int discarded;
     int barred;
     int rc;
 
-    if (zc_tenant_dirty(t) == 0 && atomic_load(&t->unbarriered) == 0 &&
-        atomic_load(&t->flushing) == 0) {
+    /* In the order in which a page goes from one to the next. */
+    if (zc_tenant_dirty(t) == 0 && zc_batch_discards(t->cache) == 0 &&
+        atomic_load(&t->unbarriered) == 0 && atomic_load(&t->flushing) == 0) {
         return 0;
     }
     if (zc_batch_serial_self(th, t->store)) {
@@ -286,8 +289,12 @@ int zc_flush_tenant(struct zcache_tenant *t,
     do {
         rc = write_pages(&f);
     } while (rc == -ENOMEM && zc_reclaim_metadata(t->cache, th, deadline_ns));
+    discarded = zc_batch_wait_discards(t, deadline_ns);
     barred = barrier(&f);
     end(&f);
+    if (rc == 0) {
+        rc = discarded;
+    }
     return rc != 0 ? rc : barred;
 }
 

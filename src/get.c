@@ -467,6 +467,9 @@ int zc_take(struct zcache_tenant *t,
 
     do {
         rc = take_once(&w, key, buf, cap, len_out, flags, deadline);
+        if (rc == -ENOMEM && may_retry(&w, flags, stall)) {
+            rc = -EAGAIN;
+        }
         if (rc == ZCACHE_MISS && zc_load_possible(t, flags)) {
             struct zcache_page page = {.key = key};
             struct zcache_page *pages = &page;
@@ -592,7 +595,9 @@ static int pin_slow(const struct zc_where *w,
         rc = look_pin(w, key, flags, outcome, pin_out, &word, &bytes);
         if (rc == -EAGAIN) {
             rc = make_raw(w, key, word, bytes, flags, stall);
-            rc = rc == 0 ? -EAGAIN : rc;
+            if (rc == 0 || (rc == -ENOMEM && may_retry(w, flags, stall))) {
+                rc = -EAGAIN;
+            }
         } else if (rc == ZCACHE_MISS && zc_load_possible(w->tenant, flags)) {
             struct zcache_page page = {.key = key};
             struct zcache_page *pages = &page;

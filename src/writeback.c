@@ -401,6 +401,7 @@ static unsigned write_group(struct zcache_tenant *t,
                             uint64_t deadline_ns,
                             struct zc_writes *result)
 {
+    const struct zcache_key first = pages[0]->key; /* a page may be gone once it was put back */
     unsigned room = wait_room(t->cache, result, deadline_ns);
     struct zc_batch *b;
     unsigned used = 0;
@@ -412,7 +413,7 @@ static unsigned write_group(struct zcache_tenant *t,
         zc_batch_drop(b);
         return 0;
     }
-    while (used < n && b->io.n_pages < room && same_group(t, pages[0]->key, pages[used]->key)) {
+    while (used < n && b->io.n_pages < room && same_group(t, first, pages[used]->key)) {
         struct zc_entry *e = pages[used];
         int rc = claim(b, th, e->key, true);
 
@@ -432,6 +433,7 @@ static unsigned write_group(struct zcache_tenant *t,
             b->page[b->io.n_pages - 1].isolated = true;
             b->page[b->io.n_pages - 1].evict = evict;
         }
+        ZC_SYNC_POINT("writeback.next", first);
     }
     if (b->io.n_pages == 0) {
         zc_batch_drop(b);

@@ -28,5 +28,5 @@ fi
 set -x
 # Word splitting of flags is wanted.
 # shellcheck disable=SC2046,SC2086
-exec ${CC:-cc} -std=gnu11 ${CFLAGS:--O2 -g} -o "$out" "$here"/*.c "$here"/../file_store.c \
+exec ${CC:-cc} -std=gnu11 ${CFLAGS:--O2 -g} -o "$out" "$here"/*.c "$here"/../file_*.c \
     $(pkg-config --cflags --libs zcache popt libxxhash) -lm -pthread -Wl,-rpath,"$libdir"

@@ -128,8 +128,8 @@ struct zcache_store {
     int (*read)(void *ctx, struct zcache_io *io);
 
     /**
-     * @barrier: make every write completed before this call durable.  Without it a flush ends
-     * with its last write.
+     * @barrier: make every write and discard completed before this call durable.  Without it a
+     * flush ends with its last write.
      *
      * Return: 0 done; negative errno; ZCACHE_PENDING.
      */

@@ -175,8 +175,8 @@ ZCACHE_API int zcache_shrink(struct zcache_tenant *tenant,
  * @tenant:     live tenant.
  * @timeout_ms: give up after this time; 0 means max_stall.
  *
- * When it returns 0 the store has every page put before the call, in that version or a newer one.
- * Pages put while it runs may or may not be included.  Pages past the WAL horizon are left.
+ * When it returns 0 the store has every page put before the call, in that version or a newer one,
+ * and none that was deleted before it.  Deletes that are under way are waited for.  Pages put while it runs may or may not be included.  Pages past the WAL horizon are left.
  * A write that failed since the last flush of the tenant is reported once, even if it succeeded
  * later.
  *

@@ -560,6 +560,7 @@ static void a_discard_ends_with_the_stores_word(void **state)
         assert_int_equal(zc_batch_discard_end(b, f.th, true, deadline_in(5000)),
                          i == 0 ? -EROFS : -EIO);
     }
+    the_store.result = 0; /* of the barrier at the end */
     teardown(&f);
 }
 
@@ -576,6 +577,29 @@ static void a_discard_may_end_after_its_maker_left(void **state)
     assert_int_equal(atomic_load(&f.t->ops), 1); /* the store still has it */
     assert_int_equal(zc_batch_complete(f.cache, f.th, b->io.token, 0), 0);
     assert_false(zc_batch_discarding(f.t, key_of(1, 1)));
+    the_store.result = 0; /* of the barrier at the end */
+    teardown(&f);
+}
+
+static void those_who_wait_for_discards_wait_for_earlier_ones_of_the_tenant(void **state)
+{
+    struct zc_batch *b[2] = {NULL};
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    assert_int_equal(zc_batch_wait_discards(f.t, PAST), 0);
+    assert_int_equal(zc_batch_discard_begin(f.t, f.th, key_of(1, 1), false, 0, &b[0]), 0);
+    assert_int_equal(zc_batch_discard_begin(f.t, f.th, key_of(2, 0), true, 0, &b[1]), 0);
+    assert_true(b[0]->discard_number < b[1]->discard_number);
+    assert_int_equal(zc_batch_discards(f.cache), 2);
+    assert_int_equal(zc_batch_wait_discards(f.t, PAST), -ETIMEDOUT);
+    assert_int_equal(zc_batch_wait_discards(f.cache->root, PAST), 0);
+    assert_int_equal(zc_batch_discard_end(b[0], f.th, true, deadline_in(5000)), 0);
+    assert_int_equal(atomic_load(&f.t->unbarriered), 1);
+    assert_int_equal(zc_batch_wait_discards(f.t, PAST), -ETIMEDOUT);
+    assert_int_equal(zc_batch_discard_end(b[1], f.th, false, deadline_in(5000)), 0);
+    assert_int_equal(zc_batch_wait_discards(f.t, PAST), 0);
     teardown(&f);
 }
 
@@ -598,6 +622,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(an_announced_discard_is_seen),
         cmocka_unit_test(a_discard_ends_with_the_stores_word),
         cmocka_unit_test(a_discard_may_end_after_its_maker_left),
+        cmocka_unit_test(those_who_wait_for_discards_wait_for_earlier_ones_of_the_tenant),
     };
 
     (void)test_begin(argc, argv, 0);
