@@ -139,9 +139,13 @@ static enum evict_outcome evict_locked(struct zc_reclaim *r,
             r->got.wal_pages++;
             return KEPT;
         }
-        if ((r->mode & ZC_RECLAIM_WRITE) == 0 || zc_entry_has(e, ZC_F_CORRUPT) ||
-            !zc_tenant_writes(w->tenant, (r->mode & ZC_RECLAIM_INSIST) != 0)) {
+        if ((r->mode & ZC_RECLAIM_WRITE) == 0 || zc_entry_has(e, ZC_F_CORRUPT)) {
             r->got.dirty_pages++;
+            return KEPT;
+        }
+        if (!zc_tenant_writes(w->tenant, (r->mode & ZC_RECLAIM_INSIST) != 0)) {
+            r->got.dirty_pages++;
+            r->held_back += zc_tenant_writes(w->tenant, true) ? 1 : 0;
             return KEPT;
         }
         r->promised_bytes += zc_word_sizes(word).allocated + zc_pool_round(sizeof(*e));
@@ -450,7 +454,7 @@ static struct shrink_pass shrink_pass(struct zcache_tenant *top,
     p.unexplained = zc_sub_sat(zc_quota_charge(top->account), r.seen_bytes);
     p.elsewhere = r.elsewhere;
     p.freed += zc_reclaim_end(&r, deadline_ns);
-    p.waiting = r.got.busy_pages + r.got.failed_pages;
+    p.waiting = r.got.busy_pages + r.got.failed_pages + r.held_back;
     if (p.freed > 0) {
         atomic_fetch_add(&top->relieved, 1);
         zc_epoch_drain(th->epoch); /* only now is it off the account */
@@ -503,6 +507,7 @@ static int shrink_once(struct zcache_tenant *top,
         zc_stat_add(top->stat, ZC_C_sync_forced, 1);
         p = shrink_pass(top, first, th, want, mode | ZC_RECLAIM_FORCE, may_wait ? deadline_ns : 0);
     }
+    ZC_SYNC_POINT("reclaim.shrunk", ((struct zcache_key){0, 0}));
     if (p.freed > 0 ||
         zc_sub_sat(limit, zc_quota_charge(top->account)) > bytes + zc_quota_slack(limit)) {
         return 0;

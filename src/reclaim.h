@@ -31,6 +31,7 @@ struct zc_reclaim {
     struct zcache_shrink_result got; /* without what writes still holds */
     uint64_t seen_bytes;             /* charge of all pages in the tenants visited */
     uint64_t elsewhere;              /* pages there that others have isolated */
+    uint64_t held_back;              /* dirty pages not written because the store failed just now */
     uint64_t tried;                  /* pages isolated */
 };
 

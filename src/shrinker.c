@@ -57,6 +57,7 @@ struct zc_shrinker {
     uint32_t quiet_ms; /* thread only */
     uint64_t retry_ns; /* look again then, although nobody rang; thread only */
     bool pressed;      /* passed the background mark, not yet down at the low one; thread only */
+    bool held_back;    /* pages were left because a store failed just now; thread only */
     struct zc_lock lock;
     struct zc_cond cond;
     unsigned pauses; /* under lock */
@@ -197,6 +198,7 @@ static enum visit visit(struct zc_shrinker *s,
                          zc_plat_deadline_ns(s->cache->opt.max_stall_ms));
     freed = zc_reclaim_tenant(&r, t, ZC_MIN(want, mine));
     freed += zc_reclaim_end(&r, r.deadline_ns);
+    s->held_back = s->held_back || r.held_back > 0 || r.got.failed_pages > 0;
     if (freed > 0) {
         zc_stat_add(t->stat, ZC_C_shrinker_freed, 1);
         zc_stat_add(t->stat, ZC_C_shrinker_bytes, freed);
@@ -257,7 +259,7 @@ static void be_quiet(struct zc_shrinker *s, uint64_t cpu_ns)
     s->retry_ns = ZC_MAX(zc_plat_deadline_ns(s->quiet_ms),
                          zc_plat_now_ns() + ZC_MIN(cpu_ns * QUIET_TIMES, QUIET_MAX_NS));
     atomic_store(&bell->quiet_ns, s->retry_ns);
-    if (atomic_load(&bell->urgent) > 0 && !zc_tenant_backs_off(s->cache->root)) {
+    if (atomic_load(&bell->urgent) > 0 && !s->held_back && !zc_tenant_backs_off(s->cache->root)) {
         atomic_fetch_add(&bell->fruitless, 1);
     }
     zc_progress_signal(s->cache);
@@ -279,6 +281,7 @@ static void relieve(struct zc_shrinker *s, struct zc_thread *th)
     uint64_t cpu_ns = zc_plat_thread_cpu_ns();
     unsigned i = 0;
 
+    s->held_back = false;
     while (zc_quota_charge(&cache->account) > d.target && !stopping(cache)) {
         if (i == ZC_ARRAY_SIZE(manners)) {
             be_quiet(s, zc_plat_thread_cpu_ns() - cpu_ns);
