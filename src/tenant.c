@@ -362,20 +362,29 @@ void zc_tenant_cancel_close(struct zcache_tenant *t)
     atomic_store(&t->state, ZC_TENANT_OPEN);
 }
 
+/* To the parent, which takes them as they are if it has none: no memory is asked for. */
+static void hist_hand_over(struct zcache_tenant *t)
+{
+    const struct zc_mem *mem = zc_core_mem(t->cache, ZC_MEM_TENANT);
+    struct zc_hist *hist = atomic_exchange(&t->hist, NULL);
+    struct zc_hist *into = NULL;
+
+    if (hist == NULL || atomic_compare_exchange_strong(&t->parent->hist, &into, hist)) {
+        return;
+    }
+    for (int k = 0; k < ZCACHE_LATENCIES; k++) {
+        zc_hist_fold(&into[k], &hist[k]);
+    }
+    mem->free(mem->ctx, hist, ZCACHE_LATENCIES * sizeof(*hist));
+}
+
 void zc_tenant_finish_close(struct zcache_tenant *t)
 {
     struct zc_tenants *ts = t->cache->tenants;
-    struct zc_hist *hist = atomic_load(&t->hist);
 
     ZC_ASSERT(zc_quota_charge(t->account) == 0 && atomic_load(&t->n_pages) == 0);
     zc_stat_fold(t->parent->stat, t->stat);
-    for (int k = 0; hist != NULL && k < ZCACHE_LATENCIES; k++) {
-        struct zc_hist *into = zc_tenant_hist(t->parent, (enum zcache_latency_kind)k);
-
-        if (into != NULL) {
-            zc_hist_fold(into, &hist[k]);
-        }
-    }
+    hist_hand_over(t);
     zc_lock_acquire(&ts->lock);
     zc_list_del(&t->sibling);
     zc_list_del(&t->named);
