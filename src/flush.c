@@ -242,7 +242,9 @@ static int barrier(const struct flush *f)
         t->store->cb.barrier == NULL) {
         return 0;
     }
-    rc = zc_batch_barrier(t, f->th, f->deadline_ns, &error);
+    do {
+        rc = zc_batch_barrier(t, f->th, f->deadline_ns, &error);
+    } while (rc == -ENOMEM && error == 0 && zc_reclaim_metadata(t->cache, f->th, f->deadline_ns));
     if (error != 0) {
         zc_tenant_note_error(t, error);
     }

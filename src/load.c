@@ -317,11 +317,14 @@ static size_t load_some(struct zcache_tenant *t,
                         unsigned flags,
                         uint64_t deadline_ns)
 {
+    bool nowait = (flags & ZCACHE_NOWAIT) != 0;
     struct zc_batch *b;
     size_t looked;
-    int rc = zc_batch_make(t, ZCACHE_IO_READ, finish_read,
-                           (flags & ZCACHE_NOWAIT) != 0 ? 0 : deadline_ns, &b);
+    int rc;
 
+    do {
+        rc = zc_batch_make(t, ZCACHE_IO_READ, finish_read, nowait ? 0 : deadline_ns, &b);
+    } while (rc == -ENOMEM && !nowait && zc_reclaim_metadata(t->cache, th, deadline_ns));
     if (rc != 0) {
         pages[0]->status = rc;
         return 1;

@@ -15,7 +15,7 @@
 
 #include <errno.h>
 
-#include "batch.h"
+#include "reclaim.h"
 
 #define KEYS 256u
 
@@ -66,6 +66,30 @@ int zc_remove_load(struct zcache_tenant *t, struct zc_thread *th, struct zcache_
     return rc;
 }
 
+/* ---- discard ------------------------------------------------------------------------------- */
+
+static bool has_discard(const struct zcache_tenant *t, unsigned flags)
+{
+    return (flags & ZCACHE_NOIO) == 0 && t->store != NULL && t->store->cb.discard != NULL;
+}
+
+/* Announces it; a full cache makes room for the batch. */
+static int announce(struct zcache_tenant *t,
+                    struct zc_thread *th,
+                    struct zcache_key key,
+                    bool range,
+                    bool nowait,
+                    uint64_t deadline_ns,
+                    struct zc_batch **out)
+{
+    int rc;
+
+    do {
+        rc = zc_batch_discard_begin(t, th, key, range, nowait ? 0 : deadline_ns, out);
+    } while (rc == -ENOMEM && !nowait && zc_reclaim_metadata(t->cache, th, deadline_ns));
+    return rc;
+}
+
 /* ---- delete -------------------------------------------------------------------------------- */
 
 static void count_delete(struct zcache_tenant *t, int rc)
@@ -77,11 +101,6 @@ static void count_delete(struct zcache_tenant *t, int rc)
                 1);
 }
 
-static bool has_discard(const struct zcache_tenant *t, unsigned flags)
-{
-    return (flags & ZCACHE_NOIO) == 0 && t->store != NULL && t->store->cb.discard != NULL;
-}
-
 int zc_delete(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key, unsigned flags)
 {
     bool nowait = (flags & ZCACHE_NOWAIT) != 0;
@@ -90,7 +109,7 @@ int zc_delete(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key k
     int rc = 0;
 
     if (has_discard(t, flags)) {
-        rc = zc_batch_discard_begin(t, th, key, false, nowait ? 0 : deadline, &b);
+        rc = announce(t, th, key, false, nowait, deadline, &b);
     }
     if (rc == 0) {
         rc = zc_remove_key(t, th, key, nowait, deadline);
@@ -162,7 +181,7 @@ int zc_truncate(struct zcache_tenant *t, struct zc_thread *th, uint64_t object, 
     int rc = 0;
 
     if (has_discard(t, 0)) {
-        rc = zc_batch_discard_begin(t, th, first, true, deadline, &b);
+        rc = announce(t, th, first, true, false, deadline, &b);
     }
     if (rc == 0) {
         rc = remove_range(t, th, object, first_page, deadline);

@@ -22,13 +22,13 @@ static int put_some(struct fault *f, unsigned first, unsigned last)
 
 static void nearly_full(struct fault *f)
 {
-    REQUIRE_EQUAL(put_some(f, 0, 150), 0);
+    REQUIRE_EQUAL(put_some(f, 0, 160), 0);
 }
 
 /* Through the background mark: the shrinker demotes, writes and evicts, while any thread may be refused. */
 static int put_more(struct fault *f)
 {
-    return put_some(f, 150, 230);
+    return put_some(f, 160, 190);
 }
 
 static void the_shrinker_worked(struct fault *f, int rc)

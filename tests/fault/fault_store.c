@@ -234,7 +234,7 @@ static void pin(struct fault_owner *o, unsigned page)
     zcache_unpin(&f->pin);
 }
 
-static void delete (struct fault_owner *o, unsigned page)
+static void delete_it(struct fault_owner *o, unsigned page)
 {
     int rc = fault_delete(f, o, page, 0);
 
@@ -345,8 +345,8 @@ static void work(void)
     for (unsigned i = 0; i < 24; i += 3) {
         get(t, i, 0);
     }
-    delete (t, 4);
-    delete (t, 30); /* not cached any more */
+    delete_it(t, 4);
+    delete_it(t, 30); /* not cached any more */
     get(t, 4, 0);
     put(t, 4, PAGE, FILL_HALF);
     flush(t);

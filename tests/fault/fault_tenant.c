@@ -87,24 +87,6 @@ static void many_closed(struct fault *f)
     }
 }
 
-static uint64_t taken;
-
-/* Nothing is prepaid and nothing is left: room for the record has to be made. */
-static void full(struct fault *f)
-{
-    fresh(f);
-    fault_fill(f, &f->t, 20, FAULT_LEN, FILL_RANDOM, 0);
-    zc_quota_refund(&f->cache->account, atomic_exchange(&f->cache->prepaid, 0));
-    taken = use_up(&f->cache->account);
-}
-
-static void give_back_use_and_close_it(struct fault *f, int rc)
-{
-    give_back(&f->cache->account, taken);
-    taken = 0;
-    use_and_close_it(f, rc);
-}
-
 /* ---- close ------------------------------------------------------------------------------------- */
 
 #define OWN     12u /* pages of t */
@@ -234,14 +216,6 @@ static const struct fault_case cases[] = {
      .prepare = many_closed,
      .act = open_with_a_store,
      .after = use_and_close_it,
-     .may = {-ENOMEM, -ENOSPC}},
-    {.name = "tenant.open_in_a_full_cache",
-     .capacity = MIB,
-     .options = "page_max=16K,full=reject,low_percent=99,background_percent=100",
-     .store = STORE,
-     .prepare = full,
-     .act = open_plain,
-     .after = give_back_use_and_close_it,
      .may = {-ENOMEM, -ENOSPC}},
     {.name = "tenant.close_flush",
      .store = STORE,

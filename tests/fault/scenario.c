@@ -427,9 +427,9 @@ static uint64_t run_once(void *ctx, const struct zc_fault_plan *plan)
 /* Slow builds leave out most of the middle, which is nodes for a thread's stock, one like the other. */
 static uint64_t next(uint64_t n, uint64_t total)
 {
-    const bool middle = n > 20 && n + 40 < total;
+    const uint64_t step = TEST_SLOWDOWN == 1 ? 1 : UINT64_C(2) * TEST_SLOWDOWN + 1;
 
-    return TEST_SLOWDOWN > 1 && middle ? n + 2 * TEST_SLOWDOWN + 1 : n + 1;
+    return n > 8 && n + 20 < total ? n + step : n + 1;
 }
 
 void fault_each(const char *name,
