@@ -303,7 +303,7 @@ void fault_check_stored(struct fault *f, const struct fault_owner *o)
 
 struct fault *fault_begin(const struct fault_case *c)
 {
-    const uint64_t capacity = c->capacity != 0 ? c->capacity : 16 * MIB;
+    const uint64_t capacity = c->capacity != 0 ? c->capacity : 4 * MIB;
     struct fault *f = malloc(sizeof(*f));
     char text[256];
 

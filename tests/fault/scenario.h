@@ -59,7 +59,7 @@ struct fault {
 struct fault_case {
     const char *name;
     const char *options; /* of the cache, beside those that let the shrinker sleep; or NULL */
-    uint64_t capacity;   /* 0: 16 MiB */
+    uint64_t capacity;   /* 0: 4 MiB */
     uint64_t limit;      /* of t; 0: none */
     unsigned store;      /* MEM_STORE_*; 0: no store */
     bool elsewhere;      /* act() runs on a thread that never called the cache */
