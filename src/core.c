@@ -76,11 +76,16 @@ static bool prepaid_take(struct zcache *cache, uint64_t bytes)
 
 static bool meta_charge(struct zcache *cache, uint64_t bytes)
 {
+    struct zc_thread *th;
+
     if (!ZC_FAULT(room) && (prepaid_take(cache, bytes) ||
                             zc_quota_reserve(&cache->account, bytes, ZC_QUOTA_RECLAIM) == NULL)) {
         return true;
     }
-    atomic_store(&cache->meta_refused, bytes);
+    th = cache->threads_up ? zc_thread_known(&cache->threads) : NULL;
+    if (th != NULL) {
+        th->meta_refused = bytes;
+    }
     return false;
 }
 

@@ -114,10 +114,9 @@ struct zcache {
     _Atomic uint8_t codec[ZCACHE_TIERS]; /* instance that a tier encodes with now */
     _Atomic uint64_t bad_completions;
     _Atomic uint64_t entry_bytes;
-    _Atomic uint64_t meta_refused; /* bytes of the metadata refused last; 0 when made up for */
-    _Atomic uint64_t prepaid;      /* charged for metadata, not used yet */
-    _Atomic int compacting;        /* somebody is at it */
-    _Atomic uint64_t compact_ns;   /* not before, however sparse the slabs are */
+    _Atomic uint64_t prepaid;    /* charged for metadata, not used yet */
+    _Atomic int compacting;      /* somebody is at it */
+    _Atomic uint64_t compact_ns; /* not before, however sparse the slabs are */
     _Atomic uint64_t compact_rest_ns;
     _Atomic int compact_planned; /* the shrinker will be at it by itself */
     struct zc_account account;   /* the root's */

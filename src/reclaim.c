@@ -684,8 +684,10 @@ void zc_reclaim_shrink(struct zcache_tenant *top,
 
 bool zc_reclaim_metadata(struct zcache *cache, struct zc_thread *th, uint64_t deadline_ns)
 {
-    uint64_t want = atomic_exchange(&cache->meta_refused, 0);
+    uint64_t want = th->meta_refused;
     struct zcache_shrink_result result;
+
+    th->meta_refused = 0;
 
     if (want == 0 || zc_batch_in_callback(th) || zc_plat_now_ns() >= deadline_ns) {
         return false;

@@ -26,6 +26,7 @@ struct zc_thread {
     struct zc_codec_set codecs;
     struct zc_batch *callbacks; /* batches whose callbacks this thread is in, innermost first */
     void *scratch;              /* two pages' worth, made by zc_thread_scratch() */
+    uint64_t meta_refused;      /* bytes of metadata that it was refused room for last; 0 none */
     uint32_t sample;            /* calls until the next one that is timed */
     uint32_t puts;              /* so far */
     struct zc_list link;        /* under the registry's lock */
@@ -65,6 +66,12 @@ static inline struct zc_thread *zc_thread_get(struct zc_threads *threads)
     struct zc_thread *th = pthread_getspecific(threads->key);
 
     return ZC_LIKELY(th != NULL) ? th : zc_thread_register(threads);
+}
+
+/** zc_thread_known() - this thread's state if it has one. */
+static inline struct zc_thread *zc_thread_known(const struct zc_threads *threads)
+{
+    return pthread_getspecific(threads->key);
 }
 
 /** zc_thread_sample() - now in ns if this call is to be timed, one of @every; else 0. */

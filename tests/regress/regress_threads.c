@@ -224,7 +224,7 @@ static void use_up_everything(struct zcache *cache)
         }
     }
     REQUIRE(hoard.n < PIECES);
-    atomic_store(&cache->meta_refused, 0);
+    zc_core_thread(cache)->meta_refused = 0;
 }
 
 static void give_everything_back(struct zcache *cache)
