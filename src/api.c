@@ -90,6 +90,46 @@ static int begin(struct zcache_tenant *t, struct zc_thread **th)
     return rc != 0 ? rc : zc_tenant_enter(t);
 }
 
+/* A thread's first call found no memory: it ends in a counted outcome all the same. */
+static void count_refused(struct zcache_tenant *t, enum zc_counter error, uint64_t n)
+{
+    if (zc_tenant_enter(t) == 0) {
+        zc_stat_add(t->stat, error, n);
+        zc_tenant_leave(t);
+    }
+}
+
+static int begin_counted(struct zcache_tenant *t,
+                         struct zc_thread **th,
+                         enum zc_counter error,
+                         uint64_t n)
+{
+    int rc = begin(t, th);
+
+    if (ZC_UNLIKELY(rc == -ENOMEM)) {
+        count_refused(t, error, n);
+    }
+    return rc;
+}
+
+/*
+ * As above for puts.  To remove the older version takes what there was no memory for, so it stays,
+ * and the code says so.
+ */
+static int begin_put(struct zcache_tenant *t, struct zc_thread **th, uint64_t n)
+{
+    int rc = begin_counted(t, th, ZC_C_put_errors, n);
+
+    return rc == -ENOMEM ? -EBUSY : rc;
+}
+
+static void set_status(struct zcache_page *pages, size_t n, int status)
+{
+    for (size_t i = 0; i < n; i++) {
+        pages[i].status = status;
+    }
+}
+
 /* ---- lifetime ------------------------------------------------------------------------------ */
 
 int zcache_open(const struct zcache_options *opts, struct zcache **out)
@@ -170,7 +210,7 @@ int zcache_put(struct zcache_tenant *tenant,
     if (ZC_UNLIKELY(!put_args_ok(tenant->cache, data, len, flags))) {
         return -EINVAL;
     }
-    rc = begin(tenant, &th);
+    rc = begin_put(tenant, &th, 1);
     if (ZC_LIKELY(rc == 0)) {
         struct zc_stall stall = zc_stall_of(tenant->cache);
 
@@ -201,8 +241,9 @@ int zcache_put_many(struct zcache_tenant *tenant,
             return -EINVAL;
         }
     }
-    rc = begin(tenant, &th);
+    rc = begin_put(tenant, &th, n);
     if (rc != 0) {
+        set_status(pages, n, rc);
         return rc;
     }
     stall = zc_stall_of(tenant->cache);
@@ -241,7 +282,7 @@ int zcache_get(struct zcache_tenant *tenant,
         return -EINVAL;
     }
     if (ZC_UNLIKELY((flags & ZCACHE_TAKE) != 0)) {
-        rc = begin(tenant, &th);
+        rc = begin_counted(tenant, &th, ZC_C_get_errors, 1);
         if (rc == 0) {
             rc = zc_take(tenant, th, key, buf, cap, len_out, flags, &stall);
             zc_tenant_leave(tenant);
@@ -249,7 +290,11 @@ int zcache_get(struct zcache_tenant *tenant,
         return rc;
     }
     rc = get_thread(tenant->cache, &th);
-    return ZC_LIKELY(rc == 0) ? zc_get(tenant, th, key, buf, cap, len_out, flags, &stall) : rc;
+    if (ZC_UNLIKELY(rc != 0)) {
+        count_refused(tenant, ZC_C_get_errors, 1);
+        return rc;
+    }
+    return zc_get(tenant, th, key, buf, cap, len_out, flags, &stall);
 }
 
 static int take_many(struct zcache_tenant *t,
@@ -263,6 +308,7 @@ static int take_many(struct zcache_tenant *t,
     int rc = zc_tenant_enter(t);
 
     if (rc != 0) {
+        set_status(pages, n, rc);
         return rc;
     }
     for (size_t i = 0; i < n; i++) {
@@ -297,6 +343,8 @@ int zcache_get_many(struct zcache_tenant *tenant,
     }
     rc = get_thread(tenant->cache, &th);
     if (rc != 0) {
+        count_refused(tenant, ZC_C_get_errors, n);
+        set_status(pages, n, rc);
         return rc;
     }
     return (flags & ZCACHE_TAKE) != 0 ? take_many(tenant, th, pages, n, flags, &stall)
@@ -320,7 +368,11 @@ int zcache_pin(struct zcache_tenant *tenant,
         return -EINVAL;
     }
     rc = get_thread(tenant->cache, &th);
-    return ZC_LIKELY(rc == 0) ? zc_pin(tenant, th, key, flags, pin_out, &stall) : rc;
+    if (ZC_UNLIKELY(rc != 0)) {
+        count_refused(tenant, ZC_C_pin_errors, 1);
+        return rc;
+    }
+    return zc_pin(tenant, th, key, flags, pin_out, &stall);
 }
 
 void zcache_unpin(struct zcache_pin *pin)
@@ -341,7 +393,7 @@ int zcache_delete(struct zcache_tenant *tenant, struct zcache_key key, unsigned 
     if ((flags & ~(unsigned)DELETE_FLAGS) != 0) {
         return -EINVAL;
     }
-    rc = begin(tenant, &th);
+    rc = begin_counted(tenant, &th, ZC_C_delete_errors, 1);
     if (rc == 0) {
         rc = zc_delete(tenant, th, key, flags);
         zc_tenant_leave(tenant);
@@ -413,6 +465,24 @@ static int check_store(const struct zcache_store *store)
     return (store->flags & ~known) == 0 && store->group_shift <= 16 ? 0 : -EINVAL;
 }
 
+/* With room for its record made, if need be. */
+static int open_tenant(struct zcache_tenant *parent,
+                       struct zc_thread *th,
+                       const struct zcache_tenant_options *opts,
+                       struct zcache_tenant **out)
+{
+    struct zcache *cache = parent->cache;
+    uint64_t deadline = zc_plat_deadline_ns(cache->opt.max_stall_ms);
+    bool no_room;
+    int rc;
+
+    do {
+        rc = zc_tenant_open(cache, parent, opts, out);
+        no_room = rc == -ENOMEM && atomic_load(&cache->meta_refused) != 0;
+    } while (no_room && zc_reclaim_metadata(cache, th, deadline));
+    return no_room ? -ENOSPC : rc;
+}
+
 int zcache_tenant_open(struct zcache_tenant *parent,
                        const struct zcache_tenant_options *opts,
                        struct zcache_tenant **out)
@@ -440,7 +510,7 @@ int zcache_tenant_open(struct zcache_tenant *parent,
     rc = rc != 0 ? rc : check_store(checked.store);
     rc = rc != 0 ? rc : begin(parent, &th);
     if (rc == 0) {
-        rc = zc_tenant_open(parent->cache, parent, &checked, out);
+        rc = open_tenant(parent, th, &checked, out);
         zc_tenant_leave(parent);
     }
     return rc;

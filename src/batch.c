@@ -167,6 +167,7 @@ static void batch_unref(struct zc_batch *b)
             }
         }
         zc_tenant_leave(b->tenant);
+        ZC_SYNC_POINT("batch.left", ((struct zcache_key){0, 0}));
         slot_give(cache, slot);
     }
 }
@@ -182,7 +183,7 @@ unsigned zc_batch_room(struct zcache *cache)
 
 /* ---- copies -------------------------------------------------------------------------------- */
 
-void *zc_batch_buffer(struct zcache *cache, size_t size)
+int zc_batch_buffer(struct zcache *cache, size_t size, void **out)
 {
     size_t bytes = zc_pool_round(size);
     uint64_t left = atomic_load(&cache->io->copy_left);
@@ -190,14 +191,16 @@ void *zc_batch_buffer(struct zcache *cache, size_t size)
 
     do {
         if (left < bytes) {
-            return NULL;
+            return -EAGAIN;
         }
     } while (!atomic_compare_exchange_weak(&cache->io->copy_left, &left, left - bytes));
     buf = zc_core_alloc(cache, cache->topo.cpu_node[zc_plat_cpu()], size);
     if (buf == NULL) {
         atomic_fetch_add(&cache->io->copy_left, bytes);
+        return -ENOMEM;
     }
-    return buf;
+    *out = buf;
+    return 0;
 }
 
 void zc_batch_buffer_free(struct zcache *cache, void *buf, size_t size)
@@ -379,7 +382,7 @@ static void settle_status(struct zc_batch *b, int status)
     }
 }
 
-int zc_batch_complete(struct zcache *cache, struct zc_thread *th, uint64_t token, int status)
+static int complete(struct zcache *cache, struct zc_thread *th, uint64_t token, int status)
 {
     struct zc_batch *b = claim_completion(cache, token);
 
@@ -402,6 +405,20 @@ int zc_batch_complete(struct zcache *cache, struct zc_thread *th, uint64_t token
     ZC_SYNC_POINT("batch.finished", b->io_page[0].key);
     batch_unref(b);
     return 0;
+}
+
+/*
+ * A thread of the store is in no call that the application could wait for, and by the end of the
+ * batch a close may go on.  So it counts itself out with the last access it makes to the cache.
+ */
+int zc_batch_complete(struct zcache *cache, struct zc_thread *th, uint64_t token, int status)
+{
+    int rc;
+
+    atomic_fetch_add(&cache->completing, 1);
+    rc = complete(cache, th, token, status);
+    atomic_fetch_sub(&cache->completing, 1);
+    return rc;
 }
 
 int zc_batch_wait(struct zc_batch *batch, uint64_t deadline_ns)

@@ -37,6 +37,7 @@ struct zc_batch_page {
     size_t copy_bytes;         /* of this size */
     struct zcache_page *owner; /* load: the caller's page, for the maker only */
     bool scan;                 /* load: by a scan */
+    bool keep;                 /* load: fail rather than deliver without caching */
 };
 
 struct zc_batch;
@@ -90,8 +91,12 @@ int zc_batch_make(struct zcache_tenant *t,
 /** zc_batch_room() - pages that a write batch may carry now, within batch_pages and inflight. */
 unsigned zc_batch_room(struct zcache *cache);
 
-/** zc_batch_buffer() - memory for a page's copy, from the budget for copies in flight; or NULL. */
-void *zc_batch_buffer(struct zcache *cache, size_t size);
+/**
+ * zc_batch_buffer() - memory for a page's copy, from the budget for copies in flight.
+ *
+ * Return: 0; -EAGAIN the budget is out; -ENOMEM.
+ */
+int zc_batch_buffer(struct zcache *cache, size_t size, void **out);
 void zc_batch_buffer_free(struct zcache *cache, void *buf, size_t size);
 
 /**

@@ -5,7 +5,8 @@
  *
  *     fork guard -> core (pools, epoch, codecs, index, threads) -> io -> tenants, root -> shrinker
  *
- * Close has a point of no return: the flush has succeeded, nothing is pinned, no call is inside.
+ * Close has a point of no return: the flush has succeeded, nothing is pinned, no call is inside, and
+ * the store's threads are through with their completions.
  * Before it the cache stays open; after it calls return -ESHUTDOWN, stores are detached, everything
  * is freed.
  */
@@ -14,13 +15,18 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "batch.h"
 #include "close.h"
+#include "fault.h"
 #include "flush.h"
 #include "mathx.h"
 #include "report.h"
 #include "shrinker.h"
+#include "sync_point.h"
+
+#define PAUSE_NS 50000
 
 /* ---- open ---------------------------------------------------------------------------------- */
 
@@ -33,6 +39,13 @@ static int open_root(struct zcache *cache)
     return zc_tenant_open(cache, NULL, &opts, &cache->root);
 }
 
+static void release(struct zcache *cache)
+{
+    cache->tag = 0;
+    free(cache);
+    ZC_FAULT_HOLD(-(int64_t)sizeof(*cache));
+}
+
 static void dismantle(struct zcache *cache)
 {
     zc_shrinker_stop(cache);
@@ -42,8 +55,7 @@ static void dismantle(struct zcache *cache)
     zc_io_destroy(cache);
     zc_core_fini(cache);
     zc_plat_fork_guard_destroy(&cache->fork_guard);
-    cache->tag = 0;
-    free(cache);
+    release(cache);
 }
 
 static int assemble(struct zcache *cache)
@@ -62,16 +74,17 @@ int zc_cache_open(const struct zcache_options *opts, struct zcache **out)
     struct zcache *cache = NULL;
     int rc;
 
-    if (posix_memalign((void **)&cache, ZC_CACHE_LINE, sizeof(*cache)) != 0) {
+    if (ZC_FAULT(record) || posix_memalign((void **)&cache, ZC_CACHE_LINE, sizeof(*cache)) != 0) {
         return -ENOMEM;
     }
+    ZC_FAULT_HOLD(sizeof(*cache));
     (void)memset(cache, 0, sizeof(*cache));
     cache->tag = ZC_TAG_CACHE;
     cache->opt = *opts;
     zc_plat_topology(&cache->topo);
     rc = zc_plat_fork_guard_create(&cache->fork_guard);
     if (rc != 0) {
-        free(cache);
+        release(cache);
         return rc;
     }
     rc = assemble(cache);
@@ -130,6 +143,18 @@ static int wait_idle(struct zcache *cache, uint64_t deadline_ns)
     return idle || zc_tenants_idle(cache) ? 0 : -ETIMEDOUT;
 }
 
+/* They cannot signal: the count is the last they touch.  Nothing is in flight, so it is a matter of
+ * instructions. */
+static void wait_completions(struct zcache *cache)
+{
+    static const struct timespec pause = {.tv_nsec = PAUSE_NS};
+
+    while (atomic_load(&cache->completing) != 0) {
+        ZC_SYNC_POINT("cache.waits", ((struct zcache_key){0, 0}));
+        (void)nanosleep(&pause, NULL);
+    }
+}
+
 static int before_no_return(struct zcache *cache, struct zc_thread *th, bool discard)
 {
     uint64_t deadline = zc_plat_deadline_ns(cache->opt.max_stall_ms);
@@ -138,6 +163,7 @@ static int before_no_return(struct zcache *cache, struct zc_thread *th, bool dis
     if (!discard) {
         rc = zc_flush_subtree(cache->root, th, UINT64_MAX, deadline);
     }
+    ZC_SYNC_POINT("cache.flushed", ((struct zcache_key){0, 0}));
     if (rc == 0 && pins_held(cache) > 0) {
         rc = -EBUSY;
     }
@@ -158,6 +184,7 @@ int zc_cache_close(struct zcache *cache, struct zc_thread *th, bool discard)
         return rc;
     }
     zc_shrinker_stop(cache);
+    wait_completions(cache);
     atomic_store(&cache->state, ZC_CACHE_CLOSED);
     zc_epoch_drain(th->epoch);
     zc_tenants_detach(cache);

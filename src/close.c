@@ -4,7 +4,8 @@
  *
  * A close in steps:
  *   1. state CLOSING: new calls are refused; wait for those inside, batches and reclaimers included
- *   2. drain the epoch: now no hit is under way either, the pages are ours alone
+ *   2. wait for the sections that are running: now no hit is under way either, the pages are ours
+ *      alone
  *   3. FLUSH writes and drops, DISCARD drops, REPARENT moves each page to the parent
  *   4. wait until the charge is 0: pins, and memory that readers might still see
  *   5. unlink the tenant; its record waits to be used again
@@ -211,7 +212,7 @@ static int move_all(struct zcache_tenant *t, struct zc_thread *th, uint64_t dead
     do {
         rc = move_lists(t, th);
         if (rc == -EEXIST && flushes++ < COLLISION_FLUSHES) {
-            rc = zc_flush_tenant(t, th, UINT64_MAX, deadline_ns);
+            rc = zc_flush_pages(t, th, deadline_ns);
             rc = rc == 0 ? -EAGAIN : rc;
         } else if (rc == -EBUSY) { /* pinned: wait for the unpin */
             (void)zc_progress_wait(t->cache, &seq, deadline_ns);
@@ -281,7 +282,7 @@ int zc_close_tenant(struct zcache_tenant *t, struct zc_thread *th, enum zcache_c
     rc = zc_tenant_wait_idle(t, deadline);
     ZC_SYNC_POINT("close.waited", ((struct zcache_key){t->slot, 0}));
     if (rc == 0) {
-        zc_epoch_drain(th->epoch);
+        zc_epoch_wait(th->epoch);
         rc = empty(t, th, mode, deadline);
     }
     if (rc == 0) { /* batches of the flush hold the tenant until their completion is over */

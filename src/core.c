@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fault.h"
 #include "mathx.h"
 
 /* Prepaid: 1/32 of the capacity, enough for the zstd contexts of some threads at common sizes. */
@@ -47,7 +48,7 @@ static size_t meta_round(size_t size)
                              : zc_align_up(size, zc_plat_page_size());
 }
 
-static bool meta_charge(struct zcache *cache, uint64_t bytes)
+static bool prepaid_take(struct zcache *cache, uint64_t bytes)
 {
     uint64_t left = atomic_load_explicit(&cache->prepaid, memory_order_relaxed);
 
@@ -56,7 +57,13 @@ static bool meta_charge(struct zcache *cache, uint64_t bytes)
             return true;
         }
     }
-    if (zc_quota_reserve(&cache->account, bytes, ZC_QUOTA_RECLAIM) == NULL) {
+    return false;
+}
+
+static bool meta_charge(struct zcache *cache, uint64_t bytes)
+{
+    if (!ZC_FAULT(room) && (prepaid_take(cache, bytes) ||
+                            zc_quota_reserve(&cache->account, bytes, ZC_QUOTA_RECLAIM) == NULL)) {
         return true;
     }
     atomic_store(&cache->meta_refused, bytes);
@@ -138,6 +145,9 @@ static void meta_free(void *ctx, void *ptr, size_t size)
 
 void *zc_core_alloc(struct zcache *cache, unsigned node, size_t size)
 {
+    if (ZC_FAULT(object)) {
+        return NULL;
+    }
     for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
         void *ptr = zc_pool_alloc(cache->pool[cache->topo.order[node][i]], size);
 

@@ -106,6 +106,7 @@ struct zcache {
     /* atomic */
     _Atomic int state;
     _Atomic int closing;                 /* a close is under way */
+    _Atomic uint32_t completing;         /* threads inside a completion; a close waits for 0 */
     _Atomic uint8_t codec[ZCACHE_TIERS]; /* instance that a tier encodes with now */
     _Atomic uint64_t bad_completions;
     _Atomic uint64_t entry_bytes;

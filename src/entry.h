@@ -36,12 +36,13 @@ struct zc_payload {
 
 /**
  * struct zc_frame - a payload of codec instance 0: raw bytes, which can be pinned.
- * @pins: number of pins, and ZC_FRAME_RETIRED once no reader can pin it any more.
+ * @pins:     number of pins, and ZC_FRAME_RETIRED once no reader can pin it any more.
+ * @verified: 1 once a pin has compared the bytes with the checksum.
  */
 struct zc_frame {
     struct zc_payload head;
     _Atomic uint32_t pins;
-    uint32_t reserved;
+    _Atomic uint32_t verified;
     struct zc_account *account; /* whose charge it is */
 };
 

@@ -71,6 +71,7 @@
 #include "epoch_node.h"
 #include "list.h"
 #include "lock.h"
+#include "sync_point.h"
 
 #define LIMBO_SHARDS 4u
 #define DUE_RETIRES  64u /* a poll is worth it from here on, however small the memory */
@@ -177,7 +178,9 @@ static void run(const struct zc_epoch *epoch, struct ck_stack_entry *done, struc
             ZC_CONTAINER_OF(done, struct zc_retire_node, entry.stack_entry);
 
         done = CK_STACK_NEXT(done);
-        epoch->fn(epoch->ctx, node->ptr, node->bytes, node->arg);
+        if (node->ptr != NULL) { /* else the mark of a zc_epoch_wait() */
+            epoch->fn(epoch->ctx, node->ptr, node->bytes, node->arg);
+        }
         out->n[node->era % 2]++;
         out->bytes += node->bytes;
         zc_node_push(&out->nodes, node);
@@ -292,6 +295,7 @@ static void drain_limbo(struct zc_epoch *epoch, struct limbo *limbo)
         if (poll_limbo(epoch, limbo)) {
             round = 0;
         } else {
+            ZC_SYNC_POINT("epoch.waits", ((struct zcache_key){0, 0}));
             back_off(round++);
         }
     }
@@ -303,6 +307,14 @@ void zc_epoch_drain(struct zc_epoch_record *record)
     for (unsigned i = 0; i < LIMBO_SHARDS; i++) {
         drain_limbo(record->epoch, &record->epoch->limbo[i]);
     }
+}
+
+/* A mark is retired like memory: when its turn to be freed has come, all sections have ended. */
+void zc_epoch_wait(struct zc_epoch_record *record)
+{
+    zc_epoch_stock(record, 1);
+    zc_epoch_retire(record, NULL, 0, NULL);
+    drain_limbo(record->epoch, &record->epoch->limbo[record->limbo]);
 }
 
 void zc_epoch_stock(struct zc_epoch_record *record, unsigned n)

@@ -110,9 +110,17 @@ void zc_epoch_poll(struct zc_epoch_record *record);
 /** zc_epoch_due() - whether this record's shard has so much retired that a poll is worth it. */
 bool zc_epoch_due(const struct zc_epoch_record *record);
 
-/** zc_epoch_drain() - wait for a grace period and free all retired before the call, in all shards.
- * */
+/**
+ * zc_epoch_drain() - free all retired before the call, in all shards, waiting for its grace period;
+ *                    where nothing was retired it waits for nobody.
+ */
 void zc_epoch_drain(struct zc_epoch_record *record);
+
+/**
+ * zc_epoch_wait() - until every section that was running at the call has ended, whether anything was
+ *                   retired or not; not inside a section, no lock held.
+ */
+void zc_epoch_wait(struct zc_epoch_record *record);
 
 /** zc_epoch_retired_bytes() - Σ bytes retired and not yet freed. */
 uint64_t zc_epoch_retired_bytes(const struct zc_epoch *epoch);

@@ -27,6 +27,7 @@
 #include <errno.h>
 
 #include "mathx.h"
+#include "reclaim.h"
 #include "sync_point.h"
 #include "writeback.h"
 
@@ -138,6 +139,9 @@ static int judge(const struct flush *f, uint32_t parity, const struct zc_writes 
     if (atomic_load(&f->t->n_dirty[parity]) == 0) {
         return 0;
     }
+    if (writes->written == 0 && writes->no_memory > 0) {
+        return -ENOMEM;
+    }
     if (writes->written == 0 && writes->busy == 0) {
         struct left left = {.flush = f, .parity = parity};
         struct zc_index_cursor cursor = {0, 0};
@@ -248,6 +252,18 @@ static int barrier(const struct flush *f)
     return rc;
 }
 
+int zc_flush_pages(struct zcache_tenant *t, struct zc_thread *th, uint64_t deadline_ns)
+{
+    const struct flush f = {t, th, UINT64_MAX, deadline_ns};
+    int rc = begin(&f);
+
+    if (rc == 0) {
+        rc = write_pages(&f);
+        end(&f);
+    }
+    return rc;
+}
+
 int zc_flush_tenant(struct zcache_tenant *t,
                     struct zc_thread *th,
                     uint64_t up_to_tag,
@@ -270,7 +286,9 @@ int zc_flush_tenant(struct zcache_tenant *t,
     if (rc != 0) {
         return rc;
     }
-    rc = write_pages(&f);
+    do {
+        rc = write_pages(&f);
+    } while (rc == -ENOMEM && zc_reclaim_metadata(t->cache, th, deadline_ns));
     discarded = zc_batch_wait_discards(t, deadline_ns);
     barred = barrier(&f);
     end(&f);
@@ -309,5 +327,5 @@ int zc_flush(struct zcache_tenant *top,
     int rc = zc_flush_subtree(top, th, up_to_tag, deadline_ns);
     int earlier = atomic_exchange(&top->error, 0);
 
-    return rc != 0 ? rc : earlier;
+    return earlier != 0 ? earlier : rc; /* what else is in the way is there next time too */
 }

@@ -7,9 +7,14 @@
 
 #include "tenant.h"
 
+/** zc_flush_pages() - write what is dirty in one tenant now.  Return: codes of zcache_flush(). */
+int zc_flush_pages(struct zcache_tenant *t, struct zc_thread *th, uint64_t deadline_ns);
+
 /**
  * zc_flush_tenant() - write what is dirty in one tenant now, then make the store's barrier.
  * @up_to_tag: leave pages with a tag above it; UINT64_MAX for all.
+ *
+ * Makes room where metadata is refused memory, so other pages may leave meanwhile.
  *
  * Not inside a section, no lock held.
  *

@@ -10,10 +10,9 @@
  * A page that is hit in a compressed form while it is marked, that is for the second time, is
  * promoted after its bytes were delivered.
  *
- * A miss that may ask the store enters the tenant, so that a close waits for it, and loads.
- *
- * A tenant that was not entered may be gone after the section: a call is counted inside of the one in
- * which it found what it returns.
+ * Its tenant may be closed at any moment: what belongs to the tenant (counters, histograms, the
+ * store) is looked at inside the section, which a close waits for, or after the tenant was entered.
+ * That is what all but hits and plain misses do: loads, pins of what is not raw, errors.
  */
 #include "get.h"
 
@@ -26,15 +25,13 @@
 #include "sync_point.h"
 #include "tier.h"
 
-/* Of a look-up: a miss, not counted yet, for the store may have the page. */
-#define ASK_STORE 1001
-
 /* What a look-up found. */
 struct hit {
     uint64_t word; /* 0: nothing */
     size_t len;
     enum zcache_latency_kind kind;
     bool promote;
+    bool loadable; /* a miss, and the store may be asked */
 };
 
 /* ---- the hit ------------------------------------------------------------------------------- */
@@ -64,18 +61,6 @@ static void count_hit(struct zcache_tenant *t, const struct hit *h)
     };
 
     zc_stat_add(t->stat, zc_word_is_same(h->word) ? ZC_C_get_hits_same : counter[h->kind], 1);
-}
-
-static void count_failure(struct zcache_tenant *t,
-                          int rc,
-                          enum zc_counter miss,
-                          enum zc_counter error)
-{
-    if (rc == ZCACHE_MISS) {
-        zc_stat_add(t->stat, miss, 1);
-    } else if (rc < 0 && rc != -ESHUTDOWN) {
-        zc_stat_add(t->stat, error, 1);
-    }
 }
 
 /* Marks a page as used.  Whether it is to be promoted. */
@@ -132,60 +117,31 @@ static bool may_retry(const struct zc_where *w, unsigned flags, struct zc_stall 
            zc_reclaim_metadata(w->cache, w->thread, zc_stall_deadline(stall));
 }
 
-/* In a section or a call, which keep the tenant: count how a look-up ended. */
-static int count_look(const struct zc_where *w, const struct hit *h, int rc, unsigned flags)
+/* In a section, of an open tenant: the outcome of hit(), counted if nothing more can come of it. */
+static int hit_or_miss(const struct zc_where *w,
+                       struct zcache_key key,
+                       void *buf,
+                       size_t cap,
+                       unsigned flags,
+                       struct hit *h)
 {
+    int rc = hit(w, key, buf, cap, flags, h);
+
+    h->loadable = rc == ZCACHE_MISS && zc_load_possible(w->tenant, flags);
     if (ZC_LIKELY(rc == 0)) {
         count_hit(w->tenant, h);
-    } else if (rc == ZCACHE_MISS && zc_load_possible(w->tenant, flags)) {
-        rc = ASK_STORE;
-    } else {
-        count_failure(w->tenant, rc, ZC_C_get_misses, ZC_C_get_errors);
+    } else if (rc == ZCACHE_MISS && !h->loadable) {
+        zc_stat_add(w->tenant->stat, ZC_C_get_misses, 1);
     }
+    ZC_SYNC_POINT("get.looked", key);
     return rc;
 }
 
-/* @last: it is not tried again if there is no memory. */
-static int look_once(const struct zc_where *w,
-                     struct zcache_key key,
-                     void *buf,
-                     size_t cap,
-                     unsigned flags,
-                     bool last,
-                     struct hit *h)
-{
-    int rc = -ESHUTDOWN;
-
-    zc_epoch_enter(w->thread->epoch);
-    if (ZC_LIKELY(zc_tenant_usable(w->tenant))) {
-        rc = hit(w, key, buf, cap, flags, h);
-        if (rc != -EAGAIN && (rc != -ENOMEM || last)) {
-            rc = count_look(w, h, rc, flags);
-        }
-    }
-    zc_epoch_exit(w->thread->epoch);
-    return rc;
-}
-
-static void report_corrupt(struct zcache_tenant *t, struct zcache_key key)
-{
-    if (zc_tenant_enter(t) == 0) {
-        zc_page_report_corrupt(t, key);
-        zc_tenant_leave(t);
-    }
-}
-
-/* No room, or the page changed meanwhile: it stays as it is. */
-static void promote(const struct zc_where *w, struct zcache_key key, uint64_t word)
-{
-    if (zc_tenant_enter(w->tenant) == 0) {
-        (void)zc_tier_promote(w, key, word, 0);
-        zc_tenant_leave(w->tenant);
-    }
-}
-
-/* One look at the cache, counted, promotion included.  0; ZCACHE_MISS; ASK_STORE; errors of hit;
- * -ESHUTDOWN. */
+/*
+ * One look at the cache, promotion included.
+ * 0, or ZCACHE_MISS that the store is not asked for: counted.  ZCACHE_MISS, loadable; errors of hit;
+ * -ESHUTDOWN: not yet.
+ */
 static int look(const struct zc_where *w,
                 struct zcache_key key,
                 void *buf,
@@ -195,46 +151,29 @@ static int look(const struct zc_where *w,
                 struct zc_stall *stall,
                 struct hit *h)
 {
-    bool last = false;
+    struct zc_epoch_record *epoch = w->thread->epoch;
     int rc;
 
     do {
-        rc = look_once(w, key, buf, cap, flags, last, h);
-        if (ZC_UNLIKELY(rc == -ENOMEM && !last)) {
-            last = !may_retry(w, flags, stall);
-            rc = -EAGAIN;
-        }
-    } while (ZC_UNLIKELY(rc == -EAGAIN));
-    ZC_SYNC_POINT("get.found", key);
+        zc_epoch_enter(epoch);
+        rc = zc_tenant_usable(w->tenant) ? hit_or_miss(w, key, buf, cap, flags, h) : -ESHUTDOWN;
+        zc_epoch_exit(epoch);
+    } while (ZC_UNLIKELY(rc == -EAGAIN || (rc == -ENOMEM && may_retry(w, flags, stall))));
+    ZC_SYNC_POINT("get.left", key);
     if (rc != 0) {
-        if (rc == -EBADMSG) {
-            report_corrupt(w->tenant, key);
-        }
         return rc;
     }
     if (len_out != NULL) {
         *len_out = h->len;
     }
     if (ZC_UNLIKELY(h->promote)) {
-        promote(w, key, h->word);
+        /* No room, or it changed meanwhile: it stays as it is. */
+        (void)zc_tier_promote(w, key, h->word, 0);
     }
     return 0;
 }
 
 /* ---- the miss ------------------------------------------------------------------------------ */
-
-/* The tenant is entered.  How a load ended, counted. */
-static int count_load(struct zcache_tenant *t, struct zcache_key key, int rc)
-{
-    if (rc == 0) {
-        zc_stat_add(t->stat, ZC_C_get_loads, 1);
-    }
-    if (rc == -EBADMSG) {
-        zc_page_report_corrupt(t, key);
-    }
-    count_failure(t, rc, ZC_C_get_misses, ZC_C_get_errors);
-    return rc;
-}
 
 static int load_and_look(const struct zc_where *w,
                          struct zcache_page *page,
@@ -249,49 +188,62 @@ static int load_and_look(const struct zc_where *w,
 
         zc_load_pages(w->tenant, w->thread, &page, 1, flags, deadline);
         if (page->status != ZC_LOAD_AGAIN) {
-            return count_load(w->tenant, page->key, page->status);
+            if (page->status == 0) {
+                zc_stat_add(w->tenant->stat, ZC_C_get_loads, 1);
+            }
+            return page->status;
         }
         rc = look(w, page->key, page->buf, page->cap, &page->len, flags, stall, &h);
-        if (rc != ASK_STORE) {
+        if (rc != ZCACHE_MISS) {
             return rc;
         }
     } while (zc_plat_now_ns() < deadline);
-    return count_load(w->tenant, page->key, -ETIMEDOUT);
+    return -ETIMEDOUT;
 }
 
-static int load(const struct zc_where *w,
-                struct zcache_key key,
-                void *buf,
-                size_t cap,
-                size_t *len_out,
-                unsigned flags,
-                struct zc_stall *stall)
+static void count_failure(struct zcache_tenant *t,
+                          int rc,
+                          enum zc_counter miss,
+                          enum zc_counter error)
 {
-    struct zcache_page page = {.key = key, .buf = buf, .cap = cap};
-    int rc = zc_tenant_enter(w->tenant);
+    if (rc == ZCACHE_MISS) {
+        zc_stat_add(t->stat, miss, 1);
+    } else if (rc < 0 && rc != -ESHUTDOWN) {
+        zc_stat_add(t->stat, error, 1);
+    }
+}
 
-    if (rc != 0) {
-        return rc;
+/* What is left to do for a get that look() neither served nor counted: load, or report the error. */
+static int get_slowly(const struct zc_where *w,
+                      struct zcache_page *page,
+                      unsigned flags,
+                      struct zc_stall *stall,
+                      int rc)
+{
+    struct zcache_tenant *t = w->tenant;
+
+    if (rc == -ESHUTDOWN || zc_tenant_enter(t) != 0) {
+        return -ESHUTDOWN;
     }
-    rc = load_and_look(w, &page, flags, stall);
-    zc_tenant_leave(w->tenant);
-    if (rc == 0 && len_out != NULL) {
-        *len_out = page.len;
+    if (rc == ZCACHE_MISS) {
+        rc = load_and_look(w, page, flags, stall);
     }
+    if (rc == -EBADMSG) {
+        zc_page_report_corrupt(t, page->key);
+    }
+    count_failure(t, rc, ZC_C_get_misses, ZC_C_get_errors);
+    zc_tenant_leave(t);
     return rc;
 }
 
 static void sample_get(const struct zc_where *w, enum zcache_latency_kind kind, uint64_t start)
 {
-    uint64_t ns = zc_plat_now_ns() - start;
+    struct zc_hist *hist;
 
     zc_epoch_enter(w->thread->epoch);
-    if (zc_tenant_usable(w->tenant)) {
-        struct zc_hist *hist = zc_tenant_hist(w->tenant, kind);
-
-        if (hist != NULL) {
-            zc_hist_add(hist, ns);
-        }
+    hist = zc_tenant_usable(w->tenant) ? zc_tenant_hist(w->tenant, kind) : NULL;
+    if (hist != NULL) {
+        zc_hist_add(hist, zc_plat_now_ns() - start);
     }
     zc_epoch_exit(w->thread->epoch);
 }
@@ -307,6 +259,7 @@ int zc_get(struct zcache_tenant *t,
 {
     struct zc_where w = zc_page_where(t, th, key);
     uint64_t start = zc_thread_sample(th, t->cache->opt.latency_sample);
+    struct zcache_page page = {.key = key, .buf = buf, .cap = cap};
     struct hit h;
     int rc = look(&w, key, buf, cap, len_out, flags, stall, &h);
 
@@ -316,7 +269,14 @@ int zc_get(struct zcache_tenant *t,
         }
         return 0;
     }
-    return rc == ASK_STORE ? load(&w, key, buf, cap, len_out, flags, stall) : rc;
+    if (rc == ZCACHE_MISS && !h.loadable) {
+        return rc;
+    }
+    rc = get_slowly(&w, &page, flags, stall, rc);
+    if (rc == 0 && len_out != NULL) {
+        *len_out = page.len;
+    }
+    return rc;
 }
 
 /* ---- many ---------------------------------------------------------------------------------- */
@@ -342,26 +302,29 @@ static void load_misses(struct zcache_tenant *t,
                         unsigned flags,
                         struct zc_stall *stall)
 {
-    int rc = zc_tenant_enter(t);
-
-    if (rc == 0) {
-        qsort(missing, n, sizeof(missing[0]), compare_keys);
-        zc_load_pages(t, th, missing, n, flags, zc_stall_deadline(stall));
+    if (n == 0) {
+        return;
     }
-    for (size_t i = 0; i < n; i++) {
-        struct zcache_page *page = missing[i];
-
-        if (rc != 0) {
-            page->status = rc;
-        } else if (page->status == ZC_LOAD_AGAIN) {
-            page->status = zc_get(t, th, page->key, page->buf, page->cap, &page->len, flags, stall);
-        } else {
-            (void)count_load(t, page->key, page->status);
+    if (zc_tenant_enter(t) != 0) {
+        for (size_t i = 0; i < n; i++) {
+            missing[i]->status = -ESHUTDOWN;
         }
+        return;
     }
-    if (rc == 0) {
-        zc_tenant_leave(t);
+    qsort(missing, n, sizeof(missing[0]), compare_keys);
+    zc_load_pages(t, th, missing, n, flags, zc_stall_deadline(stall));
+    for (size_t i = 0; i < n; i++) {
+        if (missing[i]->status == ZC_LOAD_AGAIN) {
+            missing[i]->status = zc_get(t, th, missing[i]->key, missing[i]->buf, missing[i]->cap,
+                                        &missing[i]->len, flags, stall);
+            continue;
+        }
+        if (missing[i]->status == 0) {
+            zc_stat_add(t->stat, ZC_C_get_loads, 1);
+        }
+        count_failure(t, missing[i]->status, ZC_C_get_misses, ZC_C_get_errors);
     }
+    zc_tenant_leave(t);
 }
 
 int zc_get_many(struct zcache_tenant *t,
@@ -381,10 +344,12 @@ int zc_get_many(struct zcache_tenant *t,
 
         pages[i].status =
             look(&w, pages[i].key, pages[i].buf, pages[i].cap, &pages[i].len, flags, stall, &h);
-        if (pages[i].status == ASK_STORE) {
+        if (pages[i].status == ZCACHE_MISS && h.loadable) {
             missing[n_missing++] = &pages[i];
+        } else if (pages[i].status < 0) {
+            pages[i].status = get_slowly(&w, &pages[i], flags, stall, pages[i].status);
         }
-        if (n_missing == MANY || (n_missing > 0 && i + 1 == n)) {
+        if (n_missing == MANY || i + 1 == n) {
             load_misses(t, th, missing, n_missing, flags, stall);
             n_missing = 0;
         }
@@ -523,8 +488,10 @@ int zc_take(struct zcache_tenant *t,
 
 /* ---- pin ----------------------------------------------------------------------------------- */
 
-/* In a section.  0 and a filled pin; ZCACHE_MISS; -EAGAIN: @word_out is not raw and must become so.
- * */
+/*
+ * In a section.  0 and a filled pin; ZCACHE_MISS; -EBADMSG; -EAGAIN: @word_out is not raw and must
+ * become so.
+ */
 static int try_pin(const struct zc_where *w,
                    struct zcache_key key,
                    unsigned flags,
@@ -540,9 +507,16 @@ static int try_pin(const struct zc_where *w,
         return ZCACHE_MISS;
     }
     if (zc_word_is_same(word) || !zc_payload_is_raw(zc_word_payload(word))) {
+        if (!zc_word_is_same(word) && !zc_page_head_possible(w->cache, zc_word_payload(word))) {
+            return -EBADMSG; /* it says how much to reserve */
+        }
         *word_out = word;
         *bytes_out = zc_page_bytes(zc_word_sizes(word).raw, ZC_CODEC_NONE);
         return -EAGAIN;
+    }
+    ZC_SYNC_POINT("get.pinning", key);
+    if (ZC_UNLIKELY(!zc_page_may_pin(w->cache, zc_word_payload(word)))) {
+        return -EBADMSG;
     }
     /* Unlinked meanwhile or not: the section keeps it until our pin is counted. */
     frame = zc_payload_frame(zc_word_payload(word));
@@ -555,50 +529,26 @@ static int try_pin(const struct zc_where *w,
     return 0;
 }
 
-static void count_pin(struct zcache_tenant *t, int rc, bool loaded)
-{
-    if (rc == 0) {
-        zc_stat_add(t->stat, loaded ? ZC_C_pin_loads : ZC_C_pin_hits, 1);
-    }
-    count_failure(t, rc, ZC_C_pin_misses, ZC_C_pin_errors);
-}
-
-/* As look(): counted, but for ASK_STORE, and for -EAGAIN, a page that is not raw. */
-static int pin_fast(const struct zc_where *w,
-                    struct zcache_key key,
-                    unsigned flags,
-                    struct zcache_pin *pin_out)
-{
-    uint64_t word;
-    size_t bytes;
-    int rc = -ESHUTDOWN;
-
-    zc_epoch_enter(w->thread->epoch);
-    if (ZC_LIKELY(zc_tenant_usable(w->tenant))) {
-        rc = try_pin(w, key, flags, pin_out, &word, &bytes);
-        if (rc == ZCACHE_MISS && zc_load_possible(w->tenant, flags)) {
-            rc = ASK_STORE;
-        } else if (rc != -EAGAIN) {
-            count_pin(w->tenant, rc, false);
-        }
-    }
-    zc_epoch_exit(w->thread->epoch);
-    return rc;
-}
-
+/* As try_pin(), counted as @hit if it succeeds. */
 static int look_pin(const struct zc_where *w,
                     struct zcache_key key,
                     unsigned flags,
+                    enum zc_counter hit,
                     struct zcache_pin *pin_out,
                     uint64_t *word_out,
                     size_t *bytes_out)
 {
-    int rc;
+    int rc = -ESHUTDOWN;
 
     zc_epoch_enter(w->thread->epoch);
-    rc = zc_tenant_usable(w->tenant) ? try_pin(w, key, flags, pin_out, word_out, bytes_out)
-                                     : -ESHUTDOWN;
+    if (zc_tenant_usable(w->tenant)) {
+        rc = try_pin(w, key, flags, pin_out, word_out, bytes_out);
+        if (rc == 0) {
+            zc_stat_add(w->tenant->stat, hit, 1);
+        }
+    }
     zc_epoch_exit(w->thread->epoch);
+    ZC_SYNC_POINT("get.pinned", key);
     return rc;
 }
 
@@ -629,16 +579,16 @@ static int pin_slow(const struct zc_where *w,
                     struct zcache_key key,
                     unsigned flags,
                     struct zcache_pin *pin_out,
-                    struct zc_stall *stall,
-                    bool *loaded)
+                    struct zc_stall *stall)
 {
     uint64_t deadline = zc_stall_deadline(stall);
+    enum zc_counter outcome = ZC_C_pin_hits;
     uint64_t word;
     size_t bytes;
     int rc;
 
     do {
-        rc = look_pin(w, key, flags, pin_out, &word, &bytes);
+        rc = look_pin(w, key, flags, outcome, pin_out, &word, &bytes);
         if (rc == -EAGAIN) {
             rc = make_raw(w, key, word, bytes, flags, stall);
             if (rc == 0 || (rc == -ENOMEM && may_retry(w, flags, stall))) {
@@ -650,7 +600,7 @@ static int pin_slow(const struct zc_where *w,
 
             zc_load_pages(w->tenant, w->thread, &pages, 1, flags | ZC_LOAD_KEEP, deadline);
             rc = page.status == ZC_LOAD_AGAIN || page.status == 0 ? -EAGAIN : page.status;
-            *loaded = true;
+            outcome = ZC_C_pin_loads;
         }
     } while (rc == -EAGAIN && zc_plat_now_ns() < deadline);
     return rc == -EAGAIN ? -ETIMEDOUT : rc;
@@ -664,21 +614,21 @@ int zc_pin(struct zcache_tenant *t,
            struct zc_stall *stall)
 {
     struct zc_where w = zc_page_where(t, th, key);
-    bool loaded = false;
-    int rc = pin_fast(&w, key, flags, pin_out);
+    uint64_t word;
+    size_t bytes;
+    int rc = look_pin(&w, key, flags, ZC_C_pin_hits, pin_out, &word, &bytes);
 
-    if (ZC_LIKELY(rc != -EAGAIN && rc != ASK_STORE)) {
-        return rc;
+    if (ZC_LIKELY(rc == 0)) {
+        return 0;
     }
-    rc = zc_tenant_enter(t);
-    if (rc != 0) {
-        return rc;
+    if (rc == -ESHUTDOWN || zc_tenant_enter(t) != 0) {
+        return -ESHUTDOWN;
     }
-    rc = pin_slow(&w, key, flags, pin_out, stall, &loaded);
+    rc = pin_slow(&w, key, flags, pin_out, stall);
     if (rc == -EBADMSG) {
         zc_page_report_corrupt(t, key);
     }
-    count_pin(t, rc, loaded);
+    count_failure(t, rc, ZC_C_pin_misses, ZC_C_pin_errors);
     zc_tenant_leave(t);
     return rc;
 }

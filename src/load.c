@@ -22,6 +22,7 @@
 
 #include "mathx.h"
 #include "reclaim.h"
+#include "sync_point.h"
 
 bool zc_load_possible(const struct zcache_tenant *t, unsigned flags)
 {
@@ -91,7 +92,7 @@ static int add_placeholder(struct zc_batch *b,
     return rc;
 }
 
-/* Adds a page to the batch.  0; -EAGAIN no buffer now, go with what there is; else its status. */
+/* Adds a page to the batch.  0; -EAGAIN not now, go with what there is; else its status. */
 static int add_page(struct zc_batch *b,
                     struct zc_thread *th,
                     struct zcache_page *page,
@@ -108,9 +109,9 @@ static int add_page(struct zc_batch *b,
     int rc;
 
     *bp = (struct zc_batch_page){0};
-    bp->copy = zc_batch_buffer(cache, cache->opt.page_max_bytes);
-    if (bp->copy == NULL) {
-        return -EAGAIN;
+    rc = zc_batch_buffer(cache, cache->opt.page_max_bytes, &bp->copy);
+    if (rc != 0) {
+        return rc;
     }
     bp->copy_bytes = cache->opt.page_max_bytes;
     rc = zc_reclaim_reserve(t, th, need, flags & ~ZC_LOAD_KEEP, &stall);
@@ -132,6 +133,7 @@ static int add_page(struct zc_batch *b,
     }
     bp->entry = fresh;
     bp->scan = (flags & ZCACHE_SCAN) != 0;
+    bp->keep = (flags & ZC_LOAD_KEEP) != 0;
     b->io_page[b->io.n_pages] = (struct zcache_io_page){
         .key = page->key, .buf = bp->copy, .cap = cache->opt.page_max_bytes};
     b->io.n_pages++;
@@ -140,8 +142,8 @@ static int add_page(struct zc_batch *b,
 
 /* ---- completion ---------------------------------------------------------------------------- */
 
-/* The version that was read; room for it is part of what was reserved. */
-static int build_version(struct zc_batch *b, size_t i, struct zc_version *v, size_t *used)
+/* The version that was read; room for it is part of what was reserved.  False without memory. */
+static bool build_version(struct zc_batch *b, size_t i, struct zc_version *v, size_t *used)
 {
     const struct zcache_io_page *ip = &b->io_page[i];
     struct zc_payload *p;
@@ -152,26 +154,30 @@ static int build_version(struct zc_batch *b, size_t i, struct zc_version *v, siz
     if (zc_same_detect(ip->buf, ip->len, &fill)) {
         v->word = zc_word_same((uint32_t)ip->len, fill);
         v->fill = fill;
-        return 0;
+        return true;
     }
     p = zc_page_new_payload(b->cache, zc_entry_node(b->page[i].entry), b->tenant->account,
                             (uint32_t)ip->len, (uint32_t)ip->len, ZC_CODEC_NONE);
     if (p == NULL) {
-        return -ENOMEM;
+        return false;
     }
     (void)memcpy(zc_payload_data(p), ip->buf, ip->len);
     zc_page_seal(p);
     v->word = zc_word_of(p);
     *used = zc_page_bytes((uint32_t)ip->len, ZC_CODEC_NONE);
-    return 0;
+    return true;
 }
 
-/* Publishes what was read, or gives up the placeholder.  What of the reservation was used. */
+/*
+ * Publishes what was read, or gives up the placeholder, with @result for those who wait for it.
+ * What of the reservation was used.
+ */
 static size_t settle_locked(const struct zc_where *w,
                             struct zc_batch *b,
                             size_t i,
                             const struct zc_version *v,
-                            size_t used)
+                            size_t used,
+                            int result)
 {
     struct zc_entry *e = b->page[i].entry;
     struct zcache_io_page *ip = &b->io_page[i];
@@ -179,11 +185,11 @@ static size_t settle_locked(const struct zc_where *w,
     if (zc_entry_state(e) != ZC_LOADING) {
         zc_stat_add(w->tenant->stat, ZC_C_load_cancelled, 1);
         ip->status = ZC_LOAD_AGAIN;
-    } else if (ip->status == 0) {
+    } else if (v->word != 0) {
         zc_page_publish_locked(w, e, v);
         return used;
     } else {
-        atomic_store(&e->fill, (uint64_t)(int64_t)ip->status);
+        atomic_store(&e->fill, (uint64_t)(int64_t)result);
         zc_page_unlink_locked(w, e);
     }
     if (v->word != 0 && !zc_word_is_same(v->word)) {
@@ -211,6 +217,7 @@ static void finish_page(struct zc_batch *b, struct zc_thread *th, size_t i)
     size_t entry_bytes = zc_pool_round(sizeof(*e));
     struct zc_version v = {0};
     size_t used = 0;
+    int result;
 
     if (ip->status == 0 && (ip->len == 0 || ip->len > ip->cap)) {
         ip->status = -EIO;
@@ -218,16 +225,19 @@ static void finish_page(struct zc_batch *b, struct zc_thread *th, size_t i)
                     "the store says it read %zu bytes of a page; 1 to %zu are possible", ip->len,
                     ip->cap);
     }
-    if (ip->status == 0 && e != NULL) {
-        ip->status = build_version(b, i, &v, &used);
+    result = ip->status;
+    if (ip->status == 0 && e != NULL && !build_version(b, i, &v, &used)) {
+        result = ZC_LOAD_AGAIN; /* delivered to the caller only, if that is enough for him */
+        ip->status = b->page[i].keep ? -ENOMEM : 0;
     }
-    count_load(b->tenant, ip, e != NULL);
+    count_load(b->tenant, ip, v.word != 0);
     if (e == NULL) {
         return;
     }
+    ZC_SYNC_POINT("load.returned", ip->key);
     zc_epoch_stock(th->epoch, 4);
     zc_lock_acquire(&w.shard->lock);
-    used = settle_locked(&w, b, i, &v, used);
+    used = settle_locked(&w, b, i, &v, used, result);
     zc_lock_release(&w.shard->lock);
     zc_core_unref_entry(b->cache, th, e, w.tenant->account);
     /* The entry's part is refunded with the entry; the frame's, as far as it was not used, now. */

@@ -133,6 +133,18 @@ int zc_page_decode(struct zcache *cache,
                    uint64_t word,
                    void *buf);
 
+/** zc_page_head_possible() - whether a page of this cache can have a payload with such lengths. */
+bool zc_page_head_possible(const struct zcache *cache, const struct zc_payload *p);
+
+/**
+ * zc_page_intact() - whether a payload can be what was stored: a head that a page of this cache may
+ *                    have, and the checksum of the bytes.  Inside a section, or where it cannot go.
+ */
+bool zc_page_intact(const struct zcache *cache, const struct zc_payload *p);
+
+/** zc_page_may_pin() - whether a frame's bytes are what was stored, as far as pins look. */
+bool zc_page_may_pin(const struct zcache *cache, struct zc_payload *p);
+
 /** zc_page_same_intact() - takes the shard lock, and so waits for a publisher; inside a section. */
 bool zc_page_same_intact(const struct zc_where *w, struct zc_entry *e);
 

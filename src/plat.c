@@ -35,6 +35,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "fault.h"
 #include "mathx.h"
 
 #define NS_PER_S          UINT64_C(1000000000)
@@ -191,10 +192,18 @@ size_t zc_plat_page_size(void)
 
 static void *map_pages(size_t size)
 {
-    void *ptr = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *ptr;
 
-    return ptr == MAP_FAILED ? NULL : ptr;
+    if (ZC_FAULT(map)) {
+        return NULL;
+    }
+    ptr = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+               0);
+    if (ptr == MAP_FAILED) {
+        return NULL;
+    }
+    ZC_FAULT_HOLD((int64_t)size);
+    return ptr;
 }
 
 /*
@@ -242,6 +251,7 @@ void zc_plat_unmap(void *ptr, size_t size)
 {
     int rc = munmap(ptr, size);
 
+    ZC_FAULT_HOLD(-(int64_t)size);
     /* Only the process's limit of mappings can refuse it; the pages then stay, as memory lost. */
     if (ZC_UNEXPECTED(rc != 0)) {
         zc_plat_discard(ptr, size);
@@ -286,7 +296,7 @@ int zc_plat_fork_guard_create(const volatile uint32_t **out)
     if (word == NULL) {
         return -ENOMEM;
     }
-    if (madvise(word, page, MADV_WIPEONFORK) != 0) {
+    if (ZC_FAULT(wipe) || madvise(word, page, MADV_WIPEONFORK) != 0) {
         zc_plat_unmap(word, page);
         return -ENOMEM;
     }

@@ -55,6 +55,7 @@
 #include <stdatomic.h>
 
 #include "check.h"
+#include "fault.h"
 #include "lock.h"
 #include "mathx.h"
 #include "plat.h"
@@ -81,7 +82,8 @@ static void gauge_sub(_Atomic uint64_t *gauge, uint64_t n)
 
 static struct zc_chunk *chunk_create(struct zc_pool *pool)
 {
-    struct zc_chunk *chunk = zc_pool_source_get(pool->source, ZC_POOL_CHUNK);
+    struct zc_chunk *chunk =
+        ZC_FAULT(chunk) ? NULL : zc_pool_source_get(pool->source, ZC_POOL_CHUNK);
 
     if (chunk == NULL) {
         return NULL;
@@ -333,29 +335,6 @@ static void direct_free(struct zc_pool *pool, struct zc_slab *slab)
 /* ---------------------------------------------------------------------------------------------- */
 /* The interface. */
 
-#ifdef ZCACHE_TEST_HOOKS
-void zc_pool_fail_after(struct zc_pool *pool, uint64_t n)
-{
-    atomic_store_explicit(&pool->fail_in, n, memory_order_relaxed);
-}
-
-static bool must_fail(struct zc_pool *pool)
-{
-    uint64_t n = zc_pool_gauge(&pool->fail_in);
-
-    while (n > 0 && !atomic_compare_exchange_weak_explicit(
-                        &pool->fail_in, &n, n - 1, memory_order_relaxed, memory_order_relaxed)) {
-    }
-    return n == 1;
-}
-#else
-static bool must_fail(struct zc_pool *pool)
-{
-    (void)pool;
-    return false;
-}
-#endif
-
 size_t zc_pool_round(size_t size)
 {
     unsigned id;
@@ -370,9 +349,6 @@ void *zc_pool_alloc(struct zc_pool *pool, size_t size)
     unsigned id;
 
     ZC_ASSERT(size > 0 && size <= ZC_POOL_MAX);
-    if (must_fail(pool)) {
-        return NULL;
-    }
     id = zc_class_of(size); /* 1. */
     return id == ZC_CLASS_DIRECT ? direct_alloc(pool, size)
                                  : class_alloc(pool, &pool->size_class[id], size);

@@ -59,11 +59,6 @@ void zc_pool_usage(const struct zc_pool *pool, struct zc_pool_usage *out);
 /** zc_pool_verify() - walk everything.  Return: NULL; or what is wrong, static text. */
 const char *zc_pool_verify(struct zc_pool *pool);
 
-#ifdef ZCACHE_TEST_HOOKS
-/** zc_pool_fail_after() - the @n th allocation from now on fails, once; 0 turns it off. */
-void zc_pool_fail_after(struct zc_pool *pool, uint64_t n);
-#endif
-
 /* pool_source.c: where chunks come from. */
 struct zc_pool_source;
 int zc_pool_source_create(int sys_node, struct zc_pool_source **out);

@@ -34,9 +34,6 @@ struct zc_pool {
     _Atomic uint64_t spare_bytes;  /* spares of all classes */
     _Atomic uint64_t moves_begun;  /* slabs between class and chunk: zc_pool_verify() reads */
     _Atomic uint64_t moves_done;   /* them to know whether it can compare totals */
-#ifdef ZCACHE_TEST_HOOKS
-    _Atomic uint64_t fail_in; /* allocations until one fails; 0 never */
-#endif
     struct zc_lock chunk_lock;
     unsigned n_empty;          /* under chunk_lock: chunks without slabs, at most one */
     struct zc_chunk_bins bins; /* under chunk_lock, as every head of a chunk in it */

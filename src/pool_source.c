@@ -26,6 +26,7 @@
 #include <errno.h>
 
 #include "check.h"
+#include "fault.h"
 #include "mathx.h"
 #include "plat.h"
 
@@ -197,7 +198,7 @@ int zc_pool_source_create(int sys_node, struct zc_pool_source **out)
     source->hooks = source_hooks;
     source->bytes = bytes;
     source->sys_node = sys_node;
-    if (arena_create(source) != 0) {
+    if (ZC_FAULT(arena) || arena_create(source) != 0) {
         zc_plat_unmap(source, bytes);
         return -ENOMEM;
     }

@@ -13,7 +13,9 @@
  *
  * Two passes.  The first gives referenced pages a second chance; if it frees nothing, the second
  * takes them too, so that memory that can be reclaimed is never refused.  Each pass looks at each
- * page once per list: the budgets come from the lists' lengths at its start and only fall.
+ * page once per list: the budgets are the lists' lengths at its start, and a page that it moves down
+ * brings a look along to its new list.  More looks would find a page again whose mark was just taken
+ * from it.
  *
  * A synchronous shrink (a tenant's limit was hit) goes on until the reservation fits, nothing is
  * left that could be freed, or the caller's patience ends.  "Nothing is left" is decided by
@@ -49,6 +51,12 @@ struct zc_reclaim zc_reclaim_begin(struct zcache *cache,
         .cache = cache, .thread = th, .owner = owner, .mode = mode, .deadline_ns = deadline_ns};
 }
 
+/* Pages that a pass on one (tenant, node) may still look at, by list. */
+struct budgets {
+    uint64_t demote[ZCACHE_TIERS];
+    uint64_t evict[ZCACHE_TIERS];
+};
+
 /* ---- demote -------------------------------------------------------------------------------- */
 
 static uint64_t demote_one(struct zc_reclaim *r, struct zc_entry *e, enum zcache_tier to)
@@ -78,17 +86,23 @@ static uint64_t demote_batch(struct zc_reclaim *r,
                              struct zc_lru *lru,
                              enum zcache_tier from,
                              enum zcache_tier to,
-                             uint64_t *budget,
+                             struct budgets *left,
                              unsigned max)
 {
     unsigned mode = (r->mode & ZC_RECLAIM_FORCE) != 0 ? 0 : ZC_ISOLATE_CHANCE;
     struct zc_entry *pages[BATCH];
-    unsigned n = zc_lru_isolate(lru, from, mode, budget, pages, ZC_MIN(max, BATCH));
+    unsigned n = zc_lru_isolate(lru, from, mode, &left->demote[from], pages, ZC_MIN(max, BATCH));
     uint64_t freed = 0;
+
+    if (n > 0) {
+        ZC_SYNC_POINT("reclaim.isolated", pages[0]->key);
+    }
 
     for (unsigned i = 0; i < n; i++) {
         freed += demote_one(r, pages[i], to);
     }
+    left->demote[to] += n;
+    left->evict[to] += n;
     r->tried += n;
     zc_core_maintain(r->thread);
     return freed;
@@ -227,18 +241,13 @@ static unsigned pages_in(const struct zc_tier_sum *sum, uint64_t bytes)
 {
     uint64_t average = sum->pages == 0 ? 1 : sum->allocated_bytes / sum->pages + 1;
 
-    return (unsigned)ZC_MIN(bytes / average + 1, BATCH);
+    return (unsigned)ZC_MIN(zc_add_sat(bytes / average, 1), BATCH);
 }
 
 static unsigned batch_for(const struct zc_tier_sum *sum, uint64_t want)
 {
     return ZC_MAX(pages_in(sum, want), BATCH_MIN);
 }
-
-struct budgets {
-    uint64_t demote[ZCACHE_TIERS];
-    uint64_t evict[ZCACHE_TIERS];
-};
 
 /* Demotes from the first tier that has budget left.  False: none has. */
 static bool demote_any(struct zc_reclaim *r,
@@ -252,7 +261,7 @@ static bool demote_any(struct zc_reclaim *r,
         enum zcache_tier to = zc_tier_next(r->cache, (enum zcache_tier)from);
 
         if (to < ZCACHE_TIERS && left->demote[from] > 0) {
-            *freed += demote_batch(r, lru, (enum zcache_tier)from, to, &left->demote[from],
+            *freed += demote_batch(r, lru, (enum zcache_tier)from, to, left,
                                    batch_for(&sums[from], want));
             return true;
         }
@@ -278,7 +287,7 @@ static bool step(struct zc_reclaim *r,
         if (to < ZCACHE_TIERS && left->demote[from] > 0 && surplus > 0) {
             unsigned n = ZC_MIN(batch_for(&sums[from], want), pages_in(&sums[from], surplus));
 
-            *freed += demote_batch(r, lru, (enum zcache_tier)from, to, &left->demote[from], n);
+            *freed += demote_batch(r, lru, (enum zcache_tier)from, to, left, n);
             return true;
         }
     }
@@ -303,14 +312,12 @@ static uint64_t reclaim_node(struct zc_reclaim *r,
 {
     struct zc_lru *lru = &t->lru[node];
     struct budgets left;
-    uint64_t looked_at = 0;
     uint64_t freed = 0;
 
     for (int tier = 0; tier < ZCACHE_TIERS; tier++) {
-        /* What comes down from the tiers above meanwhile is looked at in its new place too. */
-        looked_at += zc_lru_length(lru, (enum zcache_tier)tier);
-        left.demote[tier] = left.evict[tier] = looked_at;
+        left.demote[tier] = left.evict[tier] = zc_lru_length(lru, (enum zcache_tier)tier);
     }
+    ZC_SYNC_POINT("reclaim.budgeted", ((struct zcache_key){t->slot, node}));
     while (freed + promised(r) < want &&
            step(r, t, lru, &left, want - freed - promised(r), &freed)) {
     }
@@ -341,7 +348,7 @@ uint64_t zc_reclaim_tenant(struct zc_reclaim *r, struct zcache_tenant *t, uint64
         want_bytes = ZC_MIN(want_bytes, zc_tenant_spare(t));
     }
     for (unsigned node = 0; node < n_nodes && freed + promised(r) < want_bytes; node++) {
-        freed += reclaim_node(r, t, node, (want_bytes - freed) / (n_nodes - node) + 1);
+        freed += reclaim_node(r, t, node, zc_add_sat((want_bytes - freed) / (n_nodes - node), 1));
     }
     look_around(r, t);
     return freed;
@@ -395,6 +402,7 @@ uint64_t zc_reclaim_end(struct zc_reclaim *r, uint64_t deadline_ns)
     uint64_t before = r->writes.freed_bytes;
     uint64_t late;
 
+    ZC_SYNC_POINT("reclaim.handed", ((struct zcache_key){0, 0})); /* all there is to write */
     (void)zc_writeback_harvest(&r->writes, deadline_ns);
     r->got.written_pages += r->writes.written;
     r->got.failed_pages += r->writes.failed;
@@ -584,6 +592,7 @@ static int make_room(struct zcache_tenant *t,
     struct zcache *cache = t->cache;
     int refusal = level == &cache->account ? -ENOSPC : -EDQUOT;
 
+    ZC_SYNC_POINT("reclaim.refused", ((struct zcache_key){t->slot, 0}));
     if (never_fits(level, bytes)) {
         return refusal; /* also a limit of 0: nobody is shrunk for what cannot be */
     }

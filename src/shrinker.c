@@ -34,6 +34,7 @@
 
 #include <errno.h>
 
+#include "fault.h"
 #include "mathx.h"
 #include "reclaim.h"
 
@@ -421,14 +422,15 @@ static void *shrinker_main(void *arg)
     zc_plat_thread_setup("zcache-shrink");
     while ((reasons & ZC_BELL_STOP) == 0) {
         reasons = wait_for_bell(s);
+        begin_running(s);
         if (th == NULL) {
             th = zc_core_thread(cache);
         }
-        if (th == NULL) { /* no memory for it yet; whoever rings again will find some */
-            continue;
+        if (th != NULL) {
+            round_of_work(s, th, reasons);
+        } else { /* no memory for it yet; those who rang wait, and do not ring again */
+            s->retry_ns = zc_plat_deadline_ns(QUIET_MAX_MS);
         }
-        begin_running(s);
-        round_of_work(s, th, reasons);
         end_running(s);
     }
     return NULL;
@@ -448,7 +450,7 @@ int zc_shrinker_start(struct zcache *cache)
     zc_cond_init(&s->cond);
     cache->shrinker = s;
     atomic_store(&cache->bell.rung, 0);
-    if (pthread_create(&s->id, NULL, shrinker_main, s) != 0) {
+    if (ZC_FAULT(thread) || pthread_create(&s->id, NULL, shrinker_main, s) != 0) {
         zc_cond_fini(&s->cond);
         zc_lock_fini(&s->lock);
         mem->free(mem->ctx, s, sizeof(*s));

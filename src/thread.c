@@ -15,6 +15,8 @@
 
 #include <errno.h>
 
+#include "fault.h"
+
 static void release(struct zc_thread *th)
 {
     struct zc_threads *threads = th->owner;
@@ -52,7 +54,7 @@ int zc_threads_init(struct zc_threads *threads,
     threads->codecs = codecs;
     threads->scratch_bytes = scratch_bytes;
     zc_list_init(&threads->all);
-    if (pthread_key_create(&threads->key, at_thread_exit) != 0) {
+    if (ZC_FAULT(key) || pthread_key_create(&threads->key, at_thread_exit) != 0) {
         return -EAGAIN;
     }
     zc_lock_init(&threads->lock, ZC_RANK_leaf);
@@ -80,7 +82,7 @@ struct zc_thread *zc_thread_register(struct zc_threads *threads)
     }
     th->tag = ZC_TAG_THREAD;
     th->owner = threads;
-    if (zc_epoch_register(threads->epoch, &th->epoch) != 0 ||
+    if (zc_epoch_register(threads->epoch, &th->epoch) != 0 || ZC_FAULT(specific) ||
         pthread_setspecific(threads->key, th) != 0) {
         release(th);
         return NULL;

@@ -21,6 +21,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "sync_point.h"
+
 /* ---- demote -------------------------------------------------------------------------------- */
 
 /* What a page looks like at first; the word's memory may go as soon as the section ends. */
@@ -161,11 +163,16 @@ static enum zc_tier_outcome encode_and_swap(const struct zc_where *w,
     struct zc_sizes old = f->sizes;
     char *packed = raw + w->cache->opt.page_max_bytes;
     uint8_t codec = atomic_load_explicit(&w->cache->codec[to], memory_order_relaxed);
-    size_t n = zc_codec_encode(w->cache->codecs, &w->thread->codecs, codec, packed,
-                               f->stored_len - f->stored_len / 8, raw, old.raw);
     enum zc_tier_outcome outcome;
     struct zc_payload *p;
+    size_t n;
 
+    if (codec == ZC_CODEC_NONE) {
+        return ZC_TIER_KEPT; /* the tier was turned off since the page was chosen for it */
+    }
+    n = zc_codec_encode(w->cache->codecs, &w->thread->codecs, codec, packed,
+                        f->stored_len - f->stored_len / 8, raw, old.raw);
+    ZC_SYNC_POINT("tier.encoded", e->key);
     if (n == ZC_CODEC_NO_MEMORY) {
         return ZC_TIER_NO_ROOM;
     }
@@ -235,6 +242,7 @@ enum zc_tier_outcome zc_tier_demote(struct zcache *cache,
     }
     rc = zc_page_decode(cache, th, e, f.word, raw);
     zc_epoch_exit(th->epoch);
+    ZC_SYNC_POINT("tier.decoded", e->key);
     if (rc != 0) {
         if (rc == -EBADMSG) {
             mark_corrupt(&w, e, &f);
@@ -308,6 +316,9 @@ static int decode_and_swap(const struct zc_where *w, struct zcache_key key, uint
         return -ENOMEM;
     }
     rc = zc_page_decode(w->cache, w->thread, e, word, zc_payload_data(p));
+    if (rc == -EAGAIN && !zc_page_same_intact(w, e)) {
+        rc = -EBADMSG;
+    }
     if (rc == 0) {
         zc_page_seal(p);
         rc = swap_in_frame(w, key, word, p);

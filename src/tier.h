@@ -11,7 +11,7 @@
 
 enum zc_tier_outcome {
     ZC_TIER_MOVED,  /* it is in the denser tier now, and smaller */
-    ZC_TIER_KEPT,   /* it moved along with its old form */
+    ZC_TIER_KEPT,   /* it has its old form still, and moved along if there is such a tier */
     ZC_TIER_BUSY,   /* another thread, a write or a newer version was in the way */
     ZC_TIER_PINNED, /* a caller holds its bytes */
     ZC_TIER_NO_ROOM /* not even reclaim's slack had room for the new form */

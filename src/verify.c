@@ -10,8 +10,9 @@
  *     entries in the index           = Σ of the tenants' page counts, and of their lists' sums
  *     sizes by payload, per tenant, node, tier = the lists' sums
  *     dirty, same-filled, incompressible per tenant = the tenant's counts
- *     a tenant's charge              = its pages + its children's charges (+ pinned, replaced
- *     frames) list lengths, pool, checksum of every payload
+ *     a tenant's charge              = its pages + its children's charges (+ replaced frames that
+ *                                      are pinned, + what the store has in hand)
+ *     list lengths, pool, checksum of every payload
  *
  * Locks: shard locks one at a time for the walk; list locks one at a time.
  */
@@ -20,6 +21,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "batch.h"
 #include "mathx.h"
 #include "page.h"
 #include "report.h"
@@ -82,8 +84,8 @@ static int check_bytes(struct recount *r, struct zc_entry *e, uint64_t word)
                    ? 0
                    : complain(r, -EBADMSG, "a same-filled page's record is damaged", e->key);
     }
-    if (zc_checksum(zc_payload_data(p), zc_payload_stored_len(p)) != p->checksum) {
-        return complain(r, -EBADMSG, "a payload's checksum does not match", e->key);
+    if (!zc_page_intact(r->cache, p)) {
+        return complain(r, -EBADMSG, "a payload does not match its checksum or its head", e->key);
     }
     return 0;
 }
@@ -173,8 +175,11 @@ static const char *compare_charge(struct recount *r, struct zcache_tenant *t, co
     if (charge < own) {
         return "a tenant's charge is less than its pages";
     }
-    /* Frames that were replaced while pinned stay charged, and the root carries the metadata. */
-    if (t->parent != NULL && charge > own && r->cache->root != t) {
+    /*
+     * Frames that were replaced while pinned, by a caller or by a write, stay charged, and so does
+     * what a load has reserved; the root carries the metadata.
+     */
+    if (t->parent != NULL && charge > own && zc_io_bytes(r->cache) == 0) {
         struct zcache_stats stats = ZCACHE_STATS_INIT;
 
         zc_report_subtree(r->cache->root, &stats);

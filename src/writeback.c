@@ -41,11 +41,13 @@ static bool claimable_locked(struct zcache_tenant *t, const struct zc_entry *e)
            !zc_batch_discarding(t, e->key);
 }
 
-static void unclaim(const struct zc_where *w, struct zc_entry *e, bool corrupt)
+/* @version was claimed; a newer one that came since is not what was found damaged. */
+static void unclaim(const struct zc_where *w, struct zc_entry *e, uint32_t version, bool corrupt)
 {
     zc_lock_acquire(&w->shard->lock);
     zc_entry_become(e, ZC_LIVE);
     atomic_fetch_sub(&w->tenant->n_writing, 1);
+    corrupt = corrupt && e->version == version;
     if (corrupt) {
         zc_entry_set(e, ZC_F_CORRUPT);
     }
@@ -57,7 +59,7 @@ static void unclaim(const struct zc_where *w, struct zc_entry *e, bool corrupt)
     zc_core_unref_entry(w->cache, w->thread, e, w->tenant->account);
 }
 
-/* The bytes of a claimed page, into the batch.  In a section.  0; -EBADMSG; -ENOMEM. */
+/* The bytes of a claimed page, into the batch.  In a section.  0; -EBADMSG; -EAGAIN; -ENOMEM. */
 static int fetch_bytes(const struct zc_where *w,
                        struct zc_entry *e,
                        uint64_t word,
@@ -67,10 +69,13 @@ static int fetch_bytes(const struct zc_where *w,
     uint32_t len = zc_word_sizes(word).raw;
     int rc;
 
+    if (!zc_word_is_same(word) && !zc_page_head_possible(w->cache, zc_word_payload(word))) {
+        return -EBADMSG; /* before a buffer is asked for that there may never be */
+    }
     if (!zc_word_is_same(word) && zc_payload_is_raw(zc_word_payload(word))) {
         struct zc_payload *p = zc_word_payload(word);
 
-        if (zc_checksum(zc_payload_data(p), len) != p->checksum) {
+        if (!zc_page_intact(w->cache, p)) {
             return -EBADMSG;
         }
         bp->pin = zc_payload_frame(p);
@@ -79,9 +84,9 @@ static int fetch_bytes(const struct zc_where *w,
         ip->len = len;
         return 0;
     }
-    bp->copy = zc_batch_buffer(w->cache, len);
-    if (bp->copy == NULL) {
-        return -ENOMEM;
+    rc = zc_batch_buffer(w->cache, len, &bp->copy);
+    if (rc != 0) {
+        return rc;
     }
     bp->copy_bytes = len;
     do { /* the version cannot change under a same-filled page's reader for ever */
@@ -105,7 +110,8 @@ static int fetch_bytes(const struct zc_where *w,
 
 /*
  * Claims the page of @key and adds it to the batch.
- * 0; -ENOENT there is none to write; -ENOMEM no buffer: the batch must go as it is; -EBADMSG.
+ * 0; -ENOENT there is none to write; -EAGAIN all buffers are out, -ENOMEM: the batch must go as it
+ * is; -EBADMSG.
  */
 static int claim(struct zc_batch *b, struct zc_thread *th, struct zcache_key key, bool isolated)
 {
@@ -141,7 +147,7 @@ static int claim(struct zc_batch *b, struct zc_thread *th, struct zcache_key key
     rc = fetch_bytes(&w, e, word, bp, ip);
     zc_epoch_exit(th->epoch);
     if (rc != 0) {
-        unclaim(&w, e, rc == -EBADMSG);
+        unclaim(&w, e, bp->version, rc == -EBADMSG);
         return rc == -ESTALE ? -ENOENT : rc;
     }
     b->io.n_pages++;
@@ -297,8 +303,11 @@ static void add_neighbours(struct zc_batch *b, struct zc_thread *th, unsigned ro
         return; /* looking up so many keys would cost more than it brings */
     }
     for (unsigned i = 0; i < span && b->io.n_pages < room; i++) {
+        int rc;
+
         key.page = first + i;
-        if (!in_batch(b, key.page) && claim(b, th, key, false) == -ENOMEM) {
+        rc = in_batch(b, key.page) ? 0 : claim(b, th, key, false);
+        if (rc == -EAGAIN || rc == -ENOMEM) {
             return;
         }
     }
@@ -408,12 +417,13 @@ static unsigned write_group(struct zcache_tenant *t,
         struct zc_entry *e = pages[used];
         int rc = claim(b, th, e->key, true);
 
-        if (rc == -ENOMEM && b->io.n_pages > 0) {
+        if ((rc == -EAGAIN || rc == -ENOMEM) && b->io.n_pages > 0) {
             break;
         }
         used++;
         if (rc != 0) {
             result->busy++;
+            result->no_memory += rc == -ENOMEM ? 1 : 0;
             zc_page_putback(t->cache, th, e, true);
         } else if (b->page[b->io.n_pages - 1].entry != e) {
             /* The key has a new record: write that one; ours is dead. */

@@ -21,8 +21,9 @@ struct zc_writes {
     uint64_t failed;
     uint64_t evicted;
     uint64_t freed_bytes;
-    uint64_t busy; /* could not be claimed */
-    int error;     /* the first */
+    uint64_t busy;      /* could not be claimed */
+    uint64_t no_memory; /* of these, for lack of memory to decode them */
+    int error;          /* the first */
 };
 
 /** zc_writeback_blocked() - whether a dirty page's tag is past the WAL horizon. */

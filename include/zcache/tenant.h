@@ -181,8 +181,8 @@ ZCACHE_API int zcache_shrink(struct zcache_tenant *tenant,
  * later.
  *
  * Return: 0; -ETIMEDOUT; -EAGAIN dirty pages are left because of the WAL horizon; -ENOTSUP the
- * tenant has dirty pages and no store that writes; the store's error; -EDEADLK inside a callback of
- * this cache; -EINVAL; -ESHUTDOWN.
+ * tenant has dirty pages and no store that writes; the store's error; -ENOMEM compressed pages could
+ * not be decoded; -EDEADLK inside a callback of this cache; -EINVAL; -ESHUTDOWN.
  * Threads: any.   May block: up to @timeout_ms.   Calls back: the store.   Since: 0.1
  */
 ZCACHE_API int zcache_flush(struct zcache_tenant *tenant, unsigned timeout_ms) ZCACHE_MUST_CHECK;

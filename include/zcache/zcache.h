@@ -167,7 +167,8 @@ ZCACHE_API int zcache_options_parse(struct zcache_options *opts,
  * Return: 0; ZCACHE_EXISTS; ZCACHE_BYPASSED; -EDQUOT a tenant's limit; -ENOSPC the cache's
  * capacity;
  * -ENOMEM; -EBUSY NOWAIT and it would wait, or a write of the older version did not end
- * within max_stall; -EDEADLK; -EINVAL; -ESHUTDOWN.
+ * within max_stall, or there was no memory to register a thread at its first call: call again;
+ * -EDEADLK; -EINVAL; -ESHUTDOWN.
  * Threads: any.   May block: unless NOWAIT, up to max_stall.   Calls back: the store unless NOIO.
  * Since: 0.1
  */
@@ -213,7 +214,8 @@ ZCACHE_API int zcache_get(struct zcache_tenant *tenant,
  * @pin_out: on the caller's stack; filled on success.
  *
  * A compressed page is made raw first.  The bytes are those of one version and never change; a
- * later put or delete does not touch them, only unpin releases them.  Pinned bytes cannot be
+ * later put or delete does not touch them, only unpin releases them.  The first pin of a page verifies
+ * its checksum; damage that comes later is found by the next get, demotion or write of the page.  Pinned bytes cannot be
  * reclaimed and count against the limits.
  *
  * Return: 0; ZCACHE_MISS; -EBADMSG; -EBUSY; -ETIMEDOUT; -EDQUOT, -ENOSPC, -ENOMEM no room for the
@@ -279,8 +281,8 @@ ZCACHE_API int zcache_truncate(struct zcache_tenant *tenant, uint64_t object, ui
  *
  * Each page is put on its own; nothing is rolled back.
  *
- * Return: 0 every status is 0 or positive; the first negative status otherwise; -EINVAL before any
- * page was touched, the statuses are then untouched too.
+ * Return: 0 every status is 0 or positive; the first negative status otherwise; -EINVAL and
+ * -ESHUTDOWN may come before any page was touched, the statuses are then untouched too.
  * Threads, blocking, callbacks: as zcache_put().   Since: 0.1
  */
 ZCACHE_API int zcache_put_many(struct zcache_tenant *tenant,

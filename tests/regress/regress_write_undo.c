@@ -25,9 +25,12 @@ static void delete_it(void *arg)
     remover->rc = zcache_delete(remover->tenant, KEY, 0);
 }
 
+/* It may find the page gone already, or still there without memory for its copy. */
 static void flush_it(void *arg)
 {
-    REQUIRE_EQUAL(zcache_flush(arg, 0), 0);
+    int rc = zcache_flush(arg, 0);
+
+    REQUIRE(rc == 0 || rc == -ENOMEM);
 }
 
 static bool is_waited_for(struct zcache_tenant *t)
@@ -56,7 +59,7 @@ static void a_claim_that_is_taken_back_wakes_those_who_wait(void **state)
     script_await("writeback.claimed");
     script_start(&deleter, delete_it, &remover);
     WAIT_UNTIL(is_waited_for(t), 10000);
-    fail_after(cache, 1);
+    fail_after(1);
     script_release("writeback.claimed");
     script_join(&deleter);
     script_join(&flusher);
@@ -87,9 +90,9 @@ static void a_claim_that_is_taken_back_can_be_made_again(void **state)
         struct zc_writes writes = {0};
         struct zc_entry *e = isolate(t, KEY);
 
-        fail_after(cache, 1);
+        fail_after(1);
         zc_writeback_pages(t, thread_of(cache), &e, 1, false, 0, &writes);
-        fail_after(cache, 0);
+        fail_after(0);
         assert_int_equal(writes.busy, 1);
         assert_int_equal(atomic_load(&entry_of(t, KEY)->refs), 1); /* the index's */
         assert_int_equal(stats_of(t).gauge.writing_pages, 0);

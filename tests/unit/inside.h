@@ -8,6 +8,7 @@
 
 #include "assertion.h"
 #include "core.h"
+#include "fault.h"
 #include "mathx.h"
 #include "mem_store.h"
 #include "page.h"
@@ -132,15 +133,12 @@ static inline void give_back(struct zc_account *account, uint64_t bytes)
 }
 
 /* The @n th allocation from now on is refused, once; 0 for none. */
-static inline void fail_after(struct zcache *cache, uint64_t n)
+static inline void fail_after(uint64_t n)
 {
 #ifdef ZCACHE_TEST_HOOKS
-    if (cache->topo.n_nodes > 1) {
-        skip(); /* another node would help out */
-    }
-    zc_pool_fail_after(cache->pool[0], n);
+    zc_fault_arm(
+        &(struct zc_fault_plan){.nth = n, .whose = ZC_FAULT_ALL, .sites = 1u << ZC_FAULT_object});
 #else
-    (void)cache;
     (void)n;
     skip();
 #endif

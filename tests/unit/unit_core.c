@@ -144,9 +144,9 @@ static void without_memory_nothing_is_charged(void **state)
     (void)thread_of(cache);
     const uint64_t used_before = charge(cache) - prepaid(cache);
     const uint64_t bytes = io_bytes(cache);
-    fail_after(cache, 1);
+    fail_after(1);
     assert_null(meta(cache, OBJECT));
-    fail_after(cache, 0);
+    fail_after(0);
     assert_int_equal(charge(cache) - prepaid(cache), used_before);
     assert_int_equal(io_bytes(cache), bytes);
     close_cache(cache);

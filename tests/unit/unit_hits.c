@@ -312,6 +312,7 @@ static void a_repeated_raw_hit_changes_no_byte_of_the_page(void **state)
     (void)state;
     setup(&f, ZCACHE_TIER_RAW);
     get_often(&f, 1, 0);
+    pin_often(&f, 1, 0); /* notes that it has verified the bytes */
     assert_int_equal(atomic_load(&f.entry->referenced), 1);
     payload = zc_word_payload(atomic_load(&f.entry->payload));
     memcpy(entry, f.entry, sizeof(entry));

@@ -8,6 +8,7 @@
 
 #include "batch.h"
 #include "inside.h"
+#include "tier.h"
 
 #define KEY   key_of(1, 0)
 #define OTHER key_of(1, 1)
@@ -188,12 +189,12 @@ static void records_and_payloads_may_be_refused(void **state)
 
     (void)state;
     setup(&f);
-    fail_after(f.cache, 1);
+    fail_after(1);
     assert_null(zc_page_new_entry(f.cache, f.t, 0, KEY));
     assert_int_equal(atomic_load(&f.cache->entry_bytes), 0);
-    fail_after(f.cache, 1);
+    fail_after(1);
     assert_null(zc_page_new_payload(f.cache, 0, f.t->account, PAGE, PAGE, 0));
-    fail_after(f.cache, 0);
+    fail_after(0);
     zc_page_free_entry(f.cache, NULL);
     zc_page_free_payload(NULL);
     struct zc_entry *e = zc_page_new_entry(f.cache, f.t, 0, KEY);
@@ -477,6 +478,7 @@ static void damage_is_seen_when_decoding(void **state)
 {
     static const uint64_t fill = UINT64_C(0x0102030405060708);
     unsigned char buf[PAGE];
+    struct zcache_pin pin;
     uint64_t version;
     struct fixture f;
 
@@ -504,7 +506,114 @@ static void damage_is_seen_when_decoding(void **state)
     assert_int_equal(decode(&f, e, word_of(f.t, KEY), buf), -EAGAIN);
     assert_false(zc_page_same_intact(&f.w, e));
     assert_int_equal(zcache_get(f.t, KEY, buf, PAGE, NULL, 0), -EBADMSG);
+    assert_int_equal(zcache_pin(f.t, KEY, 0, &pin), -EBADMSG);
     atomic_store(&e->fill, fill + 1);
+    teardown(&f);
+}
+
+/* A pin is the last look at the bytes before their reader has them. */
+static void a_damaged_frame_is_not_pinned(void **state)
+{
+    struct zcache_pin pin = {0};
+    struct zcache_stats stats;
+    uint64_t freed;
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_version v = new_version(&f, 4, 0);
+    (void)make_page(&f, &v);
+    damage(f.t, KEY);
+    assert_int_equal(zcache_pin(f.t, KEY, 0, &pin), -EBADMSG);
+    assert_null(pin.frame);
+    damage(f.t, KEY);
+    zc_word_payload(v.word)->meta++; /* one byte more than there is */
+    assert_int_equal(zcache_pin(f.t, KEY, 0, &pin), -EBADMSG);
+    zc_word_payload(v.word)->meta--;
+    assert_false(zc_word_pinned(v.word));
+    /* Of another form too: room for what its head claims is not even asked for. */
+    assert_int_equal(put_page(f.t, OTHER, 1, FILL_TEXT, 0), 0);
+    struct zc_entry *e = isolate(f.t, OTHER);
+    assert_int_equal(zc_tier_demote(f.cache, f.th, e, ZCACHE_TIER_FAST, &freed), ZC_TIER_MOVED);
+    zc_page_putback(f.cache, f.th, e, true);
+    zc_word_payload(word_of(f.t, OTHER))->meta += 0x80000;
+    assert_int_equal(zcache_pin(f.t, OTHER, 0, &pin), -EBADMSG);
+    zc_word_payload(word_of(f.t, OTHER))->meta -= 0x80000;
+    stats = stats_of(f.t);
+    assert_int_equal(stats.count.corrupt, 3);
+    assert_int_equal(stats.count.pin_errors, 3);
+    assert_int_equal(stats.count.quota_hits, 0);
+    assert_int_equal(zcache_pin(f.t, KEY, 0, &pin), 0);
+    assert_int_equal(pin.len, PAGE);
+    zcache_unpin(&pin);
+    /* The bytes were looked at once; a get looks each time. */
+    unsigned char buf[PAGE];
+    damage(f.t, KEY);
+    assert_int_equal(zcache_pin(f.t, KEY, 0, &pin), 0);
+    zcache_unpin(&pin);
+    assert_int_equal(zcache_get(f.t, KEY, buf, sizeof(buf), NULL, 0), -EBADMSG);
+    damage(f.t, KEY);
+    zc_word_payload(v.word)->meta++;
+    assert_int_equal(zcache_pin(f.t, KEY, 0, &pin), -EBADMSG);
+    zc_word_payload(v.word)->meta--;
+    teardown(&f);
+}
+
+/* The checksum is of the bytes, so the head is looked at by itself: its lengths bound every copy. */
+static void a_head_that_no_page_has_is_damage(void **state)
+{
+    static const struct {
+        uint32_t raw_len;
+        uint32_t stored_len;
+        const char *codec;
+        int rc; /* of decoding bytes that are those of a page of PAGE bytes */
+    } heads[] = {
+        {PAGE, PAGE, "none", 0},
+        {PAGE + 1, PAGE, "none", -EBADMSG},
+        {PAGE - 1, PAGE, "none", -EBADMSG},
+        {1, PAGE, "none", -EBADMSG},
+        {65536, PAGE, "none", -EBADMSG},
+        {65537, PAGE, "none", -EBADMSG},
+        {1 << 20, PAGE, "none", -EBADMSG},
+        {PAGE, 0, "lz4", 0},
+        {PAGE + 1, 0, "lz4", -EBADMSG},
+        {65537, 0, "lz4", -EBADMSG},
+        {1 << 20, 0, "zstd:3", -EBADMSG},
+        {1, 0, "zstd:3", -EBADMSG},
+    };
+
+    union {
+        struct zc_payload head;
+        unsigned char room[ZC_CACHE_LINE + 2 * PAGE];
+    } u;
+
+    unsigned char page[PAGE];
+    unsigned char buf[65536];
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    page_make(page, PAGE, KEY, 1, FILL_TEXT);
+    for (size_t i = 0; i < ZC_ARRAY_SIZE(heads); i++) {
+        uint32_t stored = heads[i].stored_len;
+        unsigned char encoded[PAGE];
+        uint8_t codec;
+
+        assert_int_equal(zc_codecs_instance(f.cache->codecs, heads[i].codec, &codec), 0);
+        if (codec != ZC_CODEC_NONE) {
+            stored = (uint32_t)zc_codec_encode(f.cache->codecs, &f.th->codecs, codec, encoded,
+                                               sizeof(encoded), page, PAGE);
+            assert_true(stored > 0);
+        }
+        u.head.meta = zc_payload_meta(heads[i].raw_len, stored, codec);
+        (void)memcpy(zc_payload_data(&u.head), codec != ZC_CODEC_NONE ? encoded : page, stored);
+        zc_page_seal(&u.head);
+        assert_int_equal(decode(&f, NULL, zc_word_of(&u.head), buf), heads[i].rc);
+        assert_true(heads[i].rc != 0 || zc_page_intact(f.cache, &u.head));
+        if (codec == ZC_CODEC_NONE || heads[i].raw_len > 65536 || heads[i].raw_len < stored) {
+            assert_int_equal(zc_page_intact(f.cache, &u.head), heads[i].rc == 0);
+        }
+    }
     teardown(&f);
 }
 
@@ -523,6 +632,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(whoever_waits_is_told),
         cmocka_unit_test(not_everybody_may_wait),
         cmocka_unit_test(damage_is_seen_when_decoding),
+        cmocka_unit_test(a_damaged_frame_is_not_pinned),
+        cmocka_unit_test(a_head_that_no_page_has_is_damage),
     };
 
     (void)test_begin(argc, argv, 0);

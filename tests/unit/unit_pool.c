@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 
 #include "assertion.h"
+#include "fault.h"
 #include "lock.h"
 #include "mathx.h"
 #include "plat.h"
@@ -475,25 +476,30 @@ static void sources_give_aligned_chunks_back(void **state)
 /* Failure. */
 
 #ifdef ZCACHE_TEST_HOOKS
-static void the_nth_allocation_fails(void **state)
+static void without_a_chunk_there_is_no_object(void **state)
 {
+    static const size_t sizes[] = {100, 4000, 300000};
     struct zc_pool *pool = *state;
 
-    for (uint64_t n = 1; n < 5; n++) {
-        zc_pool_fail_after(pool, n);
-        for (uint64_t i = 1; i < 8; i++) {
-            const size_t size = i % 2 == 0 ? 100 : 300000;
-            void *ptr = zc_pool_alloc(pool, size);
+    for (size_t i = 0; i < ZC_ARRAY_SIZE(sizes); i++) {
+        const size_t size = sizes[i];
+        struct zc_pool_usage before;
+        struct zc_pool_usage after;
 
-            assert_int_equal(ptr == NULL, i == n);
-            if (ptr != NULL) {
-                zc_pool_free(ptr, size);
-            }
+        zc_pool_usage(pool, &before);
+        zc_fault_arm(&(struct zc_fault_plan){.nth = 1, .sites = 1u << ZC_FAULT_chunk});
+        void *ptr = zc_pool_alloc(pool, size);
+        const uint64_t n_refused = zc_fault_disarm();
+        assert_int_equal(ptr == NULL, n_refused == 1);
+        zc_pool_usage(pool, &after);
+        if (ptr == NULL) {
+            assert_memory_equal(&before, &after, sizeof(before));
+            ptr = alloc(pool, size);
         }
+        assert_true(i > 0 || n_refused == 1); /* the pool was empty */
+        zc_pool_free(ptr, size);
+        assert_null(zc_pool_verify(pool));
     }
-    zc_pool_fail_after(pool, 1);
-    zc_pool_fail_after(pool, 0);
-    zc_pool_free(alloc(pool, 1), 1);
 }
 #endif
 
@@ -873,7 +879,7 @@ int main(void)
         TEST(spares_are_bounded),
         cmocka_unit_test(sources_give_aligned_chunks_back),
 #ifdef ZCACHE_TEST_HOOKS
-        TEST(the_nth_allocation_fails),
+        TEST(without_a_chunk_there_is_no_object),
 #endif
         TEST(refused_memory_is_reported),
         TEST(threads_share_a_pool),

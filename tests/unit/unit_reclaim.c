@@ -343,6 +343,25 @@ static void a_shrink_tells_what_was_in_its_way(void **state)
     teardown(&f);
 }
 
+/* Where one is added to the request on the way, the largest of all must not become the smallest. */
+static void everything_can_be_asked_for(void **state)
+{
+    struct zcache_shrink_result got;
+    struct fixture f;
+
+    (void)state;
+    setup(&f, PLAIN);
+    put_n(f.t, 20, ZCACHE_DIRTY);
+    assert_int_equal(zcache_shrink(f.t, UINT64_MAX, 5000, &got), -EAGAIN);
+    assert_int_equal(got.evicted_pages, 20);
+    assert_int_equal(got.freed_bytes, 20 * page_bytes());
+    assert_int_equal(got.remaining_bytes, UINT64_MAX - got.freed_bytes);
+    put_n(f.t, 20, ZCACHE_CLEAN);
+    assert_int_equal(zcache_shrink(zcache_root(f.cache), UINT64_MAX - 1, 5000, &got), -EAGAIN);
+    assert_int_equal(got.evicted_pages, 20);
+    teardown(&f);
+}
+
 /* ---------------------------------------------------------------------------------------------- */
 /* Reservations. */
 
@@ -458,6 +477,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_subtree_is_visited_in_turns),
         cmocka_unit_test(a_shrink_tells_what_was_in_its_way),
         cmocka_unit_test(what_can_never_fit_shrinks_nobody),
+        cmocka_unit_test(everything_can_be_asked_for),
         cmocka_unit_test(a_reservation_shrinks_its_own_subtree),
         cmocka_unit_test(a_reservation_whose_time_is_over_is_refused),
         cmocka_unit_test(the_capacity_is_refused_by_policy),

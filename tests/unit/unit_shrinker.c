@@ -164,9 +164,9 @@ static void without_memory_it_is_not_started(void **state)
     setup(&f, PLAIN);
     zc_shrinker_stop(f.cache);
     atomic_store(&f.cache->bell.rung, 0);
-    fail_after(f.cache, 1);
+    fail_after(1);
     assert_int_equal(zc_shrinker_start(f.cache), -ENOMEM);
-    fail_after(f.cache, 0);
+    fail_after(0);
     assert_null(f.cache->shrinker);
     assert_int_equal(zc_shrinker_start(f.cache), 0);
     teardown(&f);

@@ -129,9 +129,9 @@ static void a_refused_open_leaves_nothing(void **state)
     opts.name = "t";
     opts.store = &callbacks;
     for (uint64_t n = 1; rc == -ENOMEM; n++) {
-        fail_after(cache, n);
+        fail_after(n);
         rc = zc_tenant_open(cache, cache->root, &opts, &t);
-        fail_after(cache, 0);
+        fail_after(0);
         assert_true(rc == 0 || (rc == -ENOMEM && t == NULL));
         assert_true(n > 1 || rc == -ENOMEM);
         assert_int_equal(atomic_load(&store->detached), 0);
@@ -358,9 +358,9 @@ static void histograms_are_made_when_needed(void **state)
     struct zcache_tenant *t = open_tenant(cache->root, "t", MIB);
 
     (void)state;
-    fail_after(cache, 1);
+    fail_after(1);
     assert_null(zc_tenant_hist(t, ZCACHE_LATENCY_PUT));
-    fail_after(cache, 0);
+    fail_after(0);
     struct zc_hist *put = zc_tenant_hist(t, ZCACHE_LATENCY_PUT);
     assert_non_null(put);
     assert_ptr_equal(zc_tenant_hist(t, ZCACHE_LATENCY_PUT), put);

@@ -308,9 +308,9 @@ static void without_room_or_memory_a_page_stays(void **state)
     const uint64_t taken = use_up(f.t->account);
     demote_in_vain(&f, ZCACHE_TIER_FAST, ZC_TIER_NO_ROOM);
     give_back(f.t->account, taken);
-    fail_after(f.cache, 1);
+    fail_after(1);
     demote_in_vain(&f, ZCACHE_TIER_FAST, ZC_TIER_NO_ROOM);
-    fail_after(f.cache, 0);
+    fail_after(0);
     teardown(&f);
 }
 
@@ -321,9 +321,9 @@ static void without_scratch_memory_a_page_stays(void **state)
     (void)state;
     setup(&f, NULL);
     put(&f, FILL_TEXT, 0);
-    fail_after(f.cache, 1);
+    fail_after(1);
     demote_in_vain(&f, ZCACHE_TIER_FAST, ZC_TIER_NO_ROOM);
-    fail_after(f.cache, 0);
+    fail_after(0);
     teardown(&f);
 }
 
@@ -424,17 +424,17 @@ static void a_promotion_that_cannot_be_changes_nothing(void **state)
 
     assert_int_equal(zc_tier_promote(&w, KEY, word + 64, 0), -EAGAIN);
     assert_int_equal(zc_tier_promote(&elsewhere, key_of(1, 1), word, 0), -EAGAIN);
-    fail_after(f.cache, 1);
+    fail_after(1);
     assert_int_equal(zc_tier_promote(&w, KEY, word, 0), -ENOMEM);
-    fail_after(f.cache, 0);
+    fail_after(0);
     assert_int_equal(zc_quota_charge(f.t->account), charge);
     /* What the caller reserved stays his. */
     assert_null(zc_quota_reserve(f.t->account, bytes, ZC_QUOTA_PUT));
     assert_int_equal(zc_tier_promote(&w, KEY, word + 64, bytes), -EAGAIN);
     assert_int_equal(zc_tier_promote(&w, KEY, word, bytes - 16), -EAGAIN);
-    fail_after(f.cache, 1);
+    fail_after(1);
     assert_int_equal(zc_tier_promote(&w, KEY, word, bytes), -ENOMEM);
-    fail_after(f.cache, 0);
+    fail_after(0);
     assert_int_equal(zc_quota_charge(f.t->account), charge + bytes);
     zc_quota_refund(f.t->account, bytes);
 
