@@ -28,9 +28,11 @@ struct churn_plan {
 /* Numbers are NaN where they do not apply. */
 struct churn_sample {
     double pages;
-    double stored_bytes;   /* of the pages held, as the codec made them */
-    double resident_bytes; /* by which the process, or the kernel, grew */
-    double pool_bytes;     /* what zcache says is resident in its pools */
+    double stored_bytes;    /* of the pages held, as the codec made them */
+    double resident_bytes;  /* by which the process, or the kernel, grew */
+    double allocated_bytes; /* what zcache's pools give for them */
+    double charge_bytes;    /* what zcache counts in all */
+    double pool_bytes;      /* what it says is resident in its pools */
     double metadata_bytes_per_page;
     double peak_over_limit_bytes;        /* of resident memory */
     double peak_charge_over_limit_bytes; /* of what zcache counts */

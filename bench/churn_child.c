@@ -151,7 +151,9 @@ static void sample_cached(const struct churner *c, struct churn_sample *s)
     s->pages = (double)stats.gauge.pages;
     for (unsigned t = 0; t < ZCACHE_TIERS; t++) {
         s->stored_bytes += (double)stats.tier[t].stored_bytes;
+        s->allocated_bytes += (double)stats.tier[t].allocated_bytes;
     }
+    s->charge_bytes = (double)stats.gauge.charge_bytes;
     s->pool_bytes = (double)stats.cache.resident_bytes;
     s->metadata_bytes_per_page =
         (double)(stats.cache.entry_bytes + stats.cache.index_bytes) / s->pages;
@@ -181,6 +183,8 @@ static void sample_peer(struct churner *c, struct churn_sample *s)
             s->stored_bytes += (double)stored_by(c, c->page_of[key]);
         }
     }
+    s->allocated_bytes = NAN;
+    s->charge_bytes = NAN;
     s->pool_bytes = NAN;
     s->metadata_bytes_per_page = NAN;
     s->peak_charge_over_limit_bytes = NAN;

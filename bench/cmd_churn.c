@@ -126,6 +126,8 @@ static void report_phase(struct report *report, const struct member *m, unsigned
         {"limit_bytes", offsetof(struct churn_sample, limit_bytes)},
         {"stored_bytes", offsetof(struct churn_sample, stored_bytes)},
         {"resident_bytes", offsetof(struct churn_sample, resident_bytes)},
+        {"allocated_bytes", offsetof(struct churn_sample, allocated_bytes)},
+        {"charge_bytes", offsetof(struct churn_sample, charge_bytes)},
         {"pool_bytes", offsetof(struct churn_sample, pool_bytes)},
         {"peak_over_limit_bytes", offsetof(struct churn_sample, peak_over_limit_bytes)},
         {"peak_charge_over_limit_bytes",

@@ -142,6 +142,7 @@ static unsigned read_peers(const char *command, char *text)
 __attribute__((noreturn)) static void wrong_option(const char *command,
                                                    const struct poptOption *table,
                                                    poptContext con,
+                                                   const char **argv,
                                                    int rc)
 {
     const char *option = poptBadOption(con, POPT_BADOPTION_NOALIAS);
@@ -156,6 +157,13 @@ __attribute__((noreturn)) static void wrong_option(const char *command,
     near = rc == POPT_ERROR_BADOPT ? suggest(option + strspn(option, "-"), names, n) : NULL;
     if (near != NULL) {
         options_wrong(command, "%s: %s; perhaps --%s", option, poptStrerror(rc), near);
+    }
+    if (*option != '-') { /* a value that was given apart from its option */
+        for (size_t i = 1; argv[i] != NULL; i++) {
+            if (strcmp(argv[i], option) == 0) {
+                options_wrong(command, "%s %s: %s", argv[i - 1], option, poptStrerror(rc));
+            }
+        }
     }
     options_wrong(command, "%s: %s", option, poptStrerror(rc));
 }
@@ -207,7 +215,7 @@ static void parse(const struct option_defaults *defaults,
     poptSetOtherOptionHelp(con, "--corpus FILE [OPTION...]");
     rc = poptGetNextOpt(con);
     if (rc != -1) {
-        wrong_option(defaults->command, table, con, rc);
+        wrong_option(defaults->command, table, con, argv, rc);
     }
     if (poptPeekArg(con) != NULL) {
         options_wrong(defaults->command, "'%s' is not an option", poptPeekArg(con));

@@ -12,9 +12,11 @@ import json
 import math
 import pathlib
 import random
+import re
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree
 
 BENCH, SOURCE, WORK = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
 # zram is left out: a test does not add devices to the machine.
@@ -142,6 +144,8 @@ def check_report(path):
     for command in COMMANDS:
         check(f"<h2>{command}</h2>" in text, f"{path}: nothing about {command}")
     check(text.count("<svg") == text.count("</svg>") >= 20, f"{path}: few plots")
+    for plot in re.findall(r"<svg.*?</svg>", text, re.S):
+        xml.etree.ElementTree.fromstring(plot)
     for outside in ["src=", "href=", "url("]:
         check(outside not in text.split("<details>", maxsplit=1)[0], f"{path}: it needs {outside}")
 
@@ -155,6 +159,7 @@ def check_wrong(corpus):
             (["hit", "-f", corpus, "--peer", "rocksdb"], "perhaps 'rocksdb-csc'"),
             (["hit", "-f", corpus, "--threads", "1,x"], "--threads is '1,x'"),
             (["hit", "-f", corpus, "--threads", "0"], "it goes from 1"),
+            (["hit", "-f", corpus, "--pages", "few"], "--pages few: invalid"),
             (["hit", "-f", corpus, "--repeats", "0"], "it goes from 1"),
             (["hit", "-f", corpus, "--tenants", "2"], "unknown option"),
             (["hit", "-f", corpus, "surplus"], "'surplus' is not an option"),
