@@ -8,27 +8,43 @@
 #include <string.h>
 #include <time.h>
 
-#include <zcache/stats.h>
-
 #define ENTRY_BYTES     1024 /* more than a page's record takes */
 #define SETTLE_POLL_MS  20
+#define QUIET_POLLS     5
 #define SETTLE_IDLE_MS  3000
 #define SETTLE_LIMIT_MS 120000
 
-void cached_open(struct cached *c, const struct corpus *corpus, enum zcache_tier tier)
+struct zcache_options cached_options(const struct corpus *corpus,
+                                     enum zcache_tier tier,
+                                     uint64_t more)
 {
     struct zcache_options opts = ZCACHE_OPTIONS_INIT;
 
-    opts.capacity_bytes = (64u << 20) + 3 * corpus->pages * (corpus->page_bytes + ENTRY_BYTES);
+    opts.capacity_bytes =
+        (64u << 20) + 3 * corpus->pages * (corpus->page_bytes + ENTRY_BYTES) + more;
     opts.page_max_bytes = (uint32_t)corpus->page_bytes;
     opts.raw_percent = tier == ZCACHE_TIER_RAW ? 100 : 0;
     opts.fast_percent = tier == ZCACHE_TIER_DENSE ? 0 : 100;
     if (tier == ZCACHE_TIER_DENSE) {
         opts.start_percent = 0;
     }
+    return opts;
+}
+
+void cached_open_with(struct cached *c,
+                      const struct corpus *corpus,
+                      const struct zcache_options *opts)
+{
     *c = (struct cached){.corpus = corpus};
-    must(zcache_open(&opts, &c->cache), "open a cache");
+    must(zcache_open(opts, &c->cache), "open a cache");
     c->tenant = zcache_root(c->cache);
+}
+
+void cached_open(struct cached *c, const struct corpus *corpus, enum zcache_tier tier)
+{
+    const struct zcache_options opts = cached_options(corpus, tier, 0);
+
+    cached_open_with(c, corpus, &opts);
 }
 
 void cached_close(struct cached *c)
@@ -37,7 +53,7 @@ void cached_close(struct cached *c)
     c->cache = NULL;
 }
 
-static struct zcache_stats stats_of(const struct cached *c)
+struct zcache_stats cached_stats(const struct cached *c)
 {
     struct zcache_stats s = {.struct_size = sizeof s};
 
@@ -59,7 +75,7 @@ static void settle(struct cached *c, enum zcache_tier tier)
     long idle_ms = 0;
 
     for (long ms = 0; ms < SETTLE_LIMIT_MS && idle_ms < SETTLE_IDLE_MS; ms += SETTLE_POLL_MS) {
-        const uint64_t there = stats_of(c).tier[tier].pages;
+        const uint64_t there = cached_stats(c).tier[tier].pages;
 
         if (there == c->corpus->pages) {
             break;
@@ -70,6 +86,18 @@ static void settle(struct cached *c, enum zcache_tier tier)
         sleep_ms(SETTLE_POLL_MS);
     }
     progress_clear();
+}
+
+void cached_rest(const struct cached *c)
+{
+    unsigned quiet = 0;
+
+    for (long ms = 0; ms < SETTLE_LIMIT_MS && quiet < QUIET_POLLS; ms += SETTLE_POLL_MS) {
+        const struct zcache_stats s = cached_stats(c);
+
+        quiet = s.cache.shrinker_sleeping != 0 && s.cache.retired_bytes == 0 ? quiet + 1 : 0;
+        sleep_ms(SETTLE_POLL_MS);
+    }
 }
 
 void cached_fill(struct cached *c, enum zcache_tier tier)
@@ -84,7 +112,7 @@ void cached_fill(struct cached *c, enum zcache_tier tier)
 
 struct cached_hits cached_hits(const struct cached *c)
 {
-    const struct zcache_stats s = stats_of(c);
+    const struct zcache_stats s = cached_stats(c);
     const uint64_t other = s.count.get_hits_same + s.count.get_loads + s.count.get_misses +
                            s.count.get_errors + s.count.pin_misses + s.count.pin_errors;
     struct cached_hits hits = {.tier = {[ZCACHE_TIER_RAW] = s.count.get_hits_raw + s.count.pin_hits,
@@ -119,4 +147,34 @@ size_t cached_pages_in(struct cached *c, enum zcache_tier tier, uint32_t *pages_
     }
     free(buf);
     return n;
+}
+
+int cached_op_get(void *ctx, uint32_t page, struct scratch *scratch)
+{
+    const struct cached *c = ctx;
+
+    return zcache_get(c->tenant, cached_key(page), scratch->page, c->corpus->page_bytes, NULL,
+                      ZCACHE_PEEK);
+}
+
+int cached_op_pin(void *ctx, uint32_t page, struct scratch *scratch)
+{
+    const struct cached *c = ctx;
+    struct zcache_pin pin;
+    int rc = zcache_pin(c->tenant, cached_key(page), ZCACHE_PEEK, &pin);
+
+    if (rc == 0) {
+        scratch->page[0] = *(const unsigned char *)pin.data;
+        zcache_unpin(&pin);
+    }
+    return rc;
+}
+
+int cached_op_put(void *ctx, uint32_t page, struct scratch *scratch)
+{
+    const struct cached *c = ctx;
+
+    (void)scratch;
+    return zcache_put(c->tenant, cached_key(page), corpus_page(c->corpus, page),
+                      c->corpus->page_bytes, 0);
 }

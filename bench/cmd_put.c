@@ -1,61 +1,29 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * put: what a put into the raw tier costs, beside memcpy() of the same pages in the same order
- * into a buffer as large as all of them.
+ * put: what a put costs.
  *
- *   put-raw     every page is cached already, each put replaces it  beside  a buffer used before
- *   put-insert  the cache is new and empty                          beside  a buffer just mapped
+ *   put-raw     into the raw tier, every page is cached already    memcpy() into used memory; caches
+ *   put-insert  into the raw tier, the cache is new and empty      memcpy() into new memory
+ *   put-stream  ever new pages into a full cache of a quarter of   bare lz4; RocksDB's caches of
+ *               the corpus's size: each put makes room, the        the same size
+ *               shrinker compresses and evicts meanwhile
  */
+#include "bare.h"
 #include "cached.h"
-#include "commands.h"
+#include "cases.h"
+#include "command.h"
+#include "copies.h"
 #include "fail.h"
-#include "measure.h"
-#include "report.h"
+#include "lineup.h"
 
-#include <stdbool.h>
+#include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 
-struct buffer {
-    unsigned char *bytes;
-    const struct corpus *corpus;
-};
+#define STREAM_BYTES_MIN (2u << 20)
 
-static size_t buffer_bytes(const struct buffer *b)
-{
-    return b->corpus->pages * b->corpus->page_bytes;
-}
-
-static void buffer_map(struct buffer *b)
-{
-    b->bytes =
-        mmap(NULL, buffer_bytes(b), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (b->bytes == MAP_FAILED) {
-        fail("no memory for %zu bytes", buffer_bytes(b));
-    }
-}
-
-static void buffer_unmap(struct buffer *b)
-{
-    (void)munmap(b->bytes, buffer_bytes(b));
-}
-
-static void renew_buffer(void *ctx)
-{
-    buffer_unmap(ctx);
-    buffer_map(ctx);
-}
-
-static int op_copy(void *ctx, uint32_t page, struct scratch *scratch)
-{
-    const struct buffer *b = ctx;
-    const size_t page_bytes = b->corpus->page_bytes;
-
-    (void)scratch;
-    memcpy(b->bytes + page * page_bytes, corpus_page(b->corpus, page), page_bytes);
-    return 0;
-}
+/* ---------------------------------------------------------------------------------------------
+ * put-insert
+ */
 
 static void renew_cache(void *ctx)
 {
@@ -66,63 +34,144 @@ static void renew_cache(void *ctx)
     cached_open(c, corpus, ZCACHE_TIER_RAW);
 }
 
-static int op_put(void *ctx, uint32_t page, struct scratch *scratch)
+static void run_insert(struct report *report, const struct corpus *corpus, unsigned threads)
 {
-    const struct cached *c = ctx;
-
-    (void)scratch;
-    return zcache_put(c->tenant, cached_key(page), corpus_page(c->corpus, page),
-                      c->corpus->page_bytes, 0);
-}
-
-static void run_case(struct report *report,
-                     const char *name,
-                     bool renew,
-                     const struct corpus *corpus)
-{
-    struct buffer buffer = {.corpus = corpus};
+    struct copies copies;
     struct cached cached;
-    struct subject subject[SUBJECTS] = {
-        {.name = "zcache", .ctx = &cached, .op = op_put, .pass_begin = renew ? renew_cache : NULL},
-        {.name = "bare", .ctx = &buffer, .op = op_copy, .pass_begin = renew ? renew_buffer : NULL},
-    };
-    struct result result[SUBJECTS];
+    struct lineup l;
     struct order order;
-    uint32_t *pages = must_alloc(corpus->pages * sizeof *pages);
 
-    buffer_map(&buffer);
+    lineup_begin(&l, report, "put-insert", threads);
+    copies_make(&copies, corpus);
     cached_open(&cached, corpus, ZCACHE_TIER_RAW);
-    cached_fill(&cached, ZCACHE_TIER_RAW);
-    if (cached_pages_in(&cached, ZCACHE_TIER_RAW, pages) != corpus->pages) {
-        fail("%s: not all pages stayed raw", name);
+    order_make_all(&order, corpus->pages, report->opts->skew);
+    (void)lineup_add(
+        &l, (struct subject){
+                .name = "zcache", .ctx = &cached, .op = cached_op_put, .pass_begin = renew_cache});
+    if (lineup_wants(&l, PEER_MEMCPY)) {
+        (void)lineup_add_reference(
+            &l, (struct subject){
+                    .name = "memcpy", .ctx = &copies, .op = copies_op, .pass_begin = copies_renew});
     }
-    order_make(&order, pages, corpus->pages, report->opts->skew);
+    lineup_run(&l, &order);
 
-    measure(name, report->opts, &order, subject, result);
-    report_case(report, name, order.n, subject, result);
-
+    lineup_end(&l);
     order_free(&order);
     cached_close(&cached);
-    buffer_unmap(&buffer);
-    free(pages);
+    copies_free(&copies);
 }
 
-int cmd_put(int argc, const char **argv)
+/* ---------------------------------------------------------------------------------------------
+ * put-stream
+ */
+
+/* Where pages go, one key after the other. */
+struct stream {
+    atomic_uint_fast64_t next;
+    struct cached *cached; /* either */
+    struct peer *peer;     /* or */
+    const struct corpus *corpus;
+};
+
+static uint64_t next_key(struct stream *s)
 {
-    struct bench_options opts;
-    struct corpus corpus;
-    struct report report;
-
-    options_read("put", argc, argv, &opts);
-    if (opts.skew > 0 && opts.threads > 1) {
-        options_wrong("put", "--skew takes one thread: several must not memcpy() to one place");
-    }
-    corpus_read(&opts, &corpus);
-    report_begin(&report, &opts, &corpus);
-    run_case(&report, "put-raw", false, &corpus);
-    run_case(&report, "put-insert", true, &corpus);
-    report_end(&report);
-    corpus_free(&corpus);
-    options_free(&opts);
-    return 0;
+    return atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed);
 }
+
+static int op_stream(void *ctx, uint32_t page, struct scratch *scratch)
+{
+    struct stream *s = ctx;
+    const unsigned char *data = corpus_page(s->corpus, page);
+
+    if (s->peer != NULL) {
+        return s->peer->ops->put(s->peer->ctx, next_key(s), data, true, scratch);
+    }
+    return zcache_put(s->cached->tenant, (struct zcache_key){.object = 2, .page = next_key(s)},
+                      data, s->corpus->page_bytes, 0);
+}
+
+static void add_stream_peers(struct lineup *l, struct stream stream[2], uint64_t capacity)
+{
+    static const enum peer_id ids[2] = {PEER_ROCKSDB_CSC, PEER_ROCKSDB_LRU};
+
+    for (unsigned i = 0; i < 2; i++) {
+        const struct peer_config config = {.id = ids[i],
+                                           .corpus = l->report->corpus,
+                                           .codec = BARE_LZ4,
+                                           .capacity_bytes = capacity};
+        struct peer *peer = lineup_open_peer(l, &config);
+
+        if (peer != NULL) {
+            stream[i] = (struct stream){.peer = peer, .corpus = config.corpus};
+            l->peer[l->n] = peer;
+            (void)lineup_add(l, (struct subject){.name = peer_names[ids[i]],
+                                                 .detail = peer->detail,
+                                                 .ctx = &stream[i],
+                                                 .op = op_stream});
+        }
+    }
+}
+
+static void run_stream(struct report *report, const struct corpus *corpus, unsigned threads)
+{
+    struct zcache_options opts = ZCACHE_OPTIONS_INIT;
+    struct bare bare = {0};
+    struct cached cached;
+    struct stream stream = {.cached = &cached, .corpus = corpus};
+    struct stream peer_stream[2];
+    struct lineup l;
+    struct order order;
+
+    opts.page_max_bytes = (uint32_t)corpus->page_bytes;
+    opts.capacity_bytes = corpus_bytes(corpus) / 4;
+    if (opts.capacity_bytes < STREAM_BYTES_MIN + 16 * corpus->page_bytes) {
+        opts.capacity_bytes = STREAM_BYTES_MIN + 16 * corpus->page_bytes;
+    }
+    lineup_begin(&l, report, "put-stream", threads);
+    cached_open_with(&cached, corpus, &opts);
+    order_make_all(&order, corpus->pages, report->opts->skew);
+    (void)lineup_add(&l, (struct subject){.name = "zcache", .ctx = &stream, .op = op_stream});
+    if (lineup_wants(&l, PEER_BARE)) {
+        (void)bare_make(&bare, BARE_LZ4, corpus);
+        (void)lineup_add_reference(&l, bare_encoder(&bare));
+    }
+    add_stream_peers(&l, peer_stream, opts.capacity_bytes);
+    lineup_run(&l, &order);
+
+    lineup_end(&l);
+    order_free(&order);
+    cached_close(&cached);
+    bare_free(&bare);
+}
+
+/* ---------------------------------------------------------------------------------------------
+ * The command.
+ */
+
+static void check(const struct bench_options *opts)
+{
+    for (unsigned i = 0; i < opts->threads.n; i++) {
+        if (opts->skew > 0 && opts->threads.at[i] > 1) {
+            options_wrong("put", "--skew takes one thread: several must not memcpy() to one place");
+        }
+    }
+}
+
+static void run(struct report *report, const struct corpus *corpus)
+{
+    const struct number_list *threads = &report->opts->threads;
+
+    report_time_columns(report);
+    for (unsigned t = 0; t < threads->n; t++) {
+        case_put_raw(report, corpus, (unsigned)threads->at[t]);
+        run_insert(report, corpus, (unsigned)threads->at[t]);
+        run_stream(report, corpus, (unsigned)threads->at[t]);
+    }
+}
+
+const struct command command_put = {
+    .defaults = {.command = "put", .page_bytes = "4096", .threads = "1", .repeats = 5},
+    .summary = "put over cached pages, into an empty and into a full cache",
+    .check = check,
+    .run = run,
+};

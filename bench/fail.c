@@ -41,3 +41,13 @@ void *must_alloc(size_t bytes)
     }
     return p;
 }
+
+void *must_alloc_aligned(size_t bytes)
+{
+    void *p;
+
+    if (posix_memalign(&p, 4096, bytes) != 0) {
+        fail("no memory for %zu bytes", bytes);
+    }
+    return p;
+}

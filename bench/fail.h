@@ -16,4 +16,7 @@ void must(int rc, const char *what);
 /* As malloc(), but it fails instead of returning NULL. */
 void *must_alloc(size_t bytes);
 
+/* The same, on a multiple of 4096. */
+void *must_alloc_aligned(size_t bytes);
+
 #endif /* BENCH_FAIL_H */

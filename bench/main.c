@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* zcache-bench: a command, and the options that options.h describes. */
-#include "commands.h"
+#include "command.h"
+#include "suggest.h"
 
 #include <stdio.h>
 #include <string.h>
 
-struct command {
-    const char *name;
-    const char *summary;
-    int (*run)(int argc, const char **argv);
-};
-
-static const struct command commands[] = {
-    {"hit", "get and pin in each tier, beside the bare codec", cmd_hit},
-    {"put", "put into the raw tier, beside memcpy()", cmd_put},
+static const struct command *const commands[] = {
+    &command_codec,   &command_hit,       &command_put,   &command_scale,
+    &command_tenants, &command_writeback, &command_churn,
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])
@@ -22,9 +17,25 @@ static void print_help(FILE *to)
 {
     (void)fputs("Usage: zcache-bench COMMAND --corpus FILE [OPTION...]\n\nCommands:\n", to);
     for (size_t i = 0; i < COMMANDS; i++) {
-        (void)fprintf(to, "  %-6s %s\n", commands[i].name, commands[i].summary);
+        (void)fprintf(to, "  %-10s %s\n", commands[i]->defaults.command, commands[i]->summary);
     }
     (void)fputs("\n'zcache-bench COMMAND --help' lists the options.\n", to);
+}
+
+static void print_wrong(const char *name)
+{
+    const char *names[COMMANDS], *near;
+
+    for (size_t i = 0; i < COMMANDS; i++) {
+        names[i] = commands[i]->defaults.command;
+    }
+    near = suggest(name, names, COMMANDS);
+    (void)fprintf(stderr, "zcache-bench: there is no command '%s'", name);
+    if (near != NULL) {
+        (void)fprintf(stderr, "; perhaps '%s'", near);
+    }
+    (void)fputs("\n\n", stderr);
+    print_help(stderr);
 }
 
 int main(int argc, const char **argv)
@@ -38,11 +49,10 @@ int main(int argc, const char **argv)
         return 0;
     }
     for (size_t i = 0; i < COMMANDS; i++) {
-        if (strcmp(argv[1], commands[i].name) == 0) {
-            return commands[i].run(argc - 1, argv + 1);
+        if (strcmp(argv[1], commands[i]->defaults.command) == 0) {
+            return command_run(commands[i], argc - 1, argv + 1);
         }
     }
-    (void)fprintf(stderr, "zcache-bench: there is no command '%s'\n\n", argv[1]);
-    print_help(stderr);
+    print_wrong(argv[1]);
     return 2;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "measure.h"
 #include "fail.h"
+#include "figures.h"
 #include "progress.h"
 
+#include <math.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -26,43 +27,48 @@ struct part {
 struct pass_time {
     double busy_ns; /* of all threads */
     double wall_ns;
+    double cpu_ns;
     double ops;
 };
 
-static uint64_t now_ns(void)
+static uint64_t now_ns(clockid_t clock)
 {
     struct timespec t;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    (void)clock_gettime(clock, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 double measure_clock_ns(void)
 {
     const unsigned calls = 100000;
-    const uint64_t begin = now_ns();
+    const uint64_t begin = now_ns(CLOCK_MONOTONIC);
 
     for (unsigned i = 1; i < calls; i++) {
-        (void)now_ns();
+        (void)now_ns(CLOCK_MONOTONIC);
     }
-    return (double)(now_ns() - begin) / calls;
+    return (double)(now_ns(CLOCK_MONOTONIC) - begin) / calls;
 }
 
-static void one_op(const struct part *p, size_t i, struct scratch *scratch)
-{
-    int rc = p->subject->op(p->subject->ctx, p->page[i], scratch);
+/* ---------------------------------------------------------------------------------------------
+ * Passes.
+ */
 
+static void check(const struct subject *subject, int rc)
+{
     if (rc != 0) {
-        fail("%s: an operation failed: %s", p->subject->name, error_text(rc));
+        fail("%s: an operation failed: %s", subject->name, error_text(rc));
     }
 }
 
 static void run_part(struct part *p, struct scratch *scratch)
 {
-    p->begin_ns = now_ns();
+    const struct subject *s = p->subject;
+
+    p->begin_ns = now_ns(CLOCK_MONOTONIC);
     if (p->op_ns == NULL) {
         for (size_t i = 0; i < p->n; i++) {
-            one_op(p, i, scratch);
+            check(s, s->op(s->ctx, p->page[i], scratch));
         }
     } else {
         uint64_t last = p->begin_ns;
@@ -70,25 +76,32 @@ static void run_part(struct part *p, struct scratch *scratch)
         for (size_t i = 0; i < p->n; i++) {
             uint64_t t;
 
-            one_op(p, i, scratch);
-            t = now_ns();
+            check(s, s->op(s->ctx, p->page[i], scratch));
+            t = now_ns(CLOCK_MONOTONIC);
             p->op_ns[i] = t - last < UINT32_MAX ? (uint32_t)(t - last) : UINT32_MAX;
             last = t;
         }
     }
-    p->end_ns = now_ns();
+    p->end_ns = now_ns(CLOCK_MONOTONIC);
+}
+
+/* Touched before the clock runs. */
+static struct scratch scratch_make(size_t page_bytes)
+{
+    struct scratch scratch = {.out_bytes = 2 * page_bytes + 4096};
+
+    scratch.page = must_alloc_aligned(page_bytes);
+    scratch.out = must_alloc_aligned(scratch.out_bytes);
+    memset(scratch.page, 0, page_bytes);
+    memset(scratch.out, 0, scratch.out_bytes);
+    return scratch;
 }
 
 static void *part_thread(void *arg)
 {
     struct part *p = arg;
-    struct scratch scratch = {0};
-    void *page;
+    struct scratch scratch = scratch_make(p->page_bytes);
 
-    if (posix_memalign(&page, 4096, p->page_bytes) != 0) {
-        fail("no memory for a page");
-    }
-    scratch.page = memset(page, 0, p->page_bytes);
     if (p->subject->thread_begin != NULL) {
         p->subject->thread_begin(p->subject->ctx, &scratch);
     }
@@ -97,7 +110,8 @@ static void *part_thread(void *arg)
     if (p->subject->thread_end != NULL) {
         p->subject->thread_end(p->subject->ctx, &scratch);
     }
-    free(page);
+    free(scratch.page);
+    free(scratch.out);
     return NULL;
 }
 
@@ -116,169 +130,181 @@ static struct pass_time add_up(const struct part *part, unsigned n)
     return sum;
 }
 
-static struct pass_time run_pass(const struct bench_options *opts,
-                                 const struct order *order,
-                                 const struct subject *subject,
-                                 uint32_t *op_ns)
+static struct pass_time run_threads(const struct plan *plan,
+                                    const struct subject *subject,
+                                    uint32_t *op_ns)
 {
-    struct part *part = must_alloc(opts->threads * sizeof *part);
+    const struct order *order = plan->order;
+    struct part *part = must_alloc(plan->threads * sizeof *part);
     pthread_barrier_t start;
     struct pass_time sum;
 
-    if (subject->pass_begin != NULL) {
-        subject->pass_begin(subject->ctx);
-    }
-    (void)pthread_barrier_init(&start, NULL, opts->threads);
-    for (unsigned i = 0; i < opts->threads; i++) {
-        const size_t first = order->n * i / opts->threads;
+    (void)pthread_barrier_init(&start, NULL, plan->threads);
+    for (unsigned i = 0; i < plan->threads; i++) {
+        const size_t first = order->n * i / plan->threads;
 
         part[i] = (struct part){.start = &start,
                                 .subject = subject,
                                 .page = order->page + first,
-                                .n = order->n * (i + 1) / opts->threads - first,
-                                .page_bytes = opts->page_bytes,
+                                .n = order->n * (i + 1) / plan->threads - first,
+                                .page_bytes = plan->page_bytes,
                                 .op_ns = op_ns != NULL ? op_ns + first : NULL};
         if (pthread_create(&part[i].thread, NULL, part_thread, &part[i]) != 0) {
-            fail("cannot start %u threads", opts->threads);
+            fail("cannot start %u threads", plan->threads);
         }
     }
-    for (unsigned i = 0; i < opts->threads; i++) {
+    for (unsigned i = 0; i < plan->threads; i++) {
         (void)pthread_join(part[i].thread, NULL);
     }
     (void)pthread_barrier_destroy(&start);
-    sum = add_up(part, opts->threads);
+    sum = add_up(part, plan->threads);
     free(part);
     return sum;
 }
 
-static struct pass_time run_passes(const struct bench_options *opts,
-                                   const struct order *order,
-                                   const struct subject *subject)
+static struct pass_time run_whole(const struct plan *plan, const struct subject *subject)
+{
+    struct pass_time t = {.ops = (double)plan->order->n};
+    const uint64_t begin = now_ns(CLOCK_MONOTONIC);
+
+    check(subject, subject->pass(subject->ctx));
+    t.wall_ns = (double)(now_ns(CLOCK_MONOTONIC) - begin);
+    t.busy_ns = t.wall_ns;
+    return t;
+}
+
+static struct pass_time run_pass(const struct plan *plan,
+                                 const struct subject *subject,
+                                 uint32_t *op_ns)
+{
+    struct pass_time t;
+    uint64_t cpu_ns;
+
+    if (subject->pass_begin != NULL) {
+        subject->pass_begin(subject->ctx);
+    }
+    cpu_ns = now_ns(CLOCK_PROCESS_CPUTIME_ID);
+    t = subject->pass != NULL ? run_whole(plan, subject) : run_threads(plan, subject, op_ns);
+    t.cpu_ns = (double)(now_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu_ns);
+    return t;
+}
+
+static struct pass_time run_passes(const struct plan *plan, const struct subject *subject)
 {
     struct pass_time sum = {0};
 
     do {
-        struct pass_time pass = run_pass(opts, order, subject, NULL);
+        struct pass_time t = run_pass(plan, subject, NULL);
 
-        sum.busy_ns += pass.busy_ns;
-        sum.wall_ns += pass.wall_ns;
-        sum.ops += pass.ops;
-    } while (sum.wall_ns < opts->seconds * 1e9);
+        sum.busy_ns += t.busy_ns;
+        sum.wall_ns += t.wall_ns;
+        sum.cpu_ns += t.cpu_ns;
+        sum.ops += t.ops;
+    } while (sum.wall_ns < plan->seconds * 1e9);
     return sum;
 }
 
 /* ---------------------------------------------------------------------------------------------
- * What comes out of the numbers.
+ * Repetitions.
  */
-
-static int compare_doubles(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static int compare_u32(const void *a, const void *b)
-{
-    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-    return (x > y) - (x < y);
-}
-
-/* Sorts @value. */
-static double median(double *value, unsigned n)
-{
-    qsort(value, n, sizeof *value, compare_doubles);
-    return n % 2 != 0 ? value[n / 2] : (value[n / 2 - 1] + value[n / 2]) / 2;
-}
-
-static double quantile(const uint32_t *sorted, size_t n, size_t per_mille)
-{
-    const size_t at = n * per_mille / 1000;
-
-    return sorted[at];
-}
 
 /* Measurements of one subject, an element for each repetition. */
 struct series {
     double *ns_per_op;
     double *ops_per_s;
-    double *ratio;
-    uint32_t *op_ns; /* of all repetitions */
+    double *cpu_ns_per_op;
+    double *relative;
+    uint32_t *op_ns; /* of all repetitions; NULL if single operations are not timed */
 };
 
-static struct series series_make(unsigned repeat, size_t ops)
+static struct series series_make(const struct plan *plan, const struct subject *subject)
 {
-    return (struct series){.ns_per_op = must_alloc(repeat * sizeof(double)),
-                           .ops_per_s = must_alloc(repeat * sizeof(double)),
-                           .ratio = must_alloc(repeat * sizeof(double)),
-                           .op_ns = must_alloc(repeat * ops * sizeof(uint32_t))};
+    const size_t bytes = plan->repeats * sizeof(double);
+    struct series s = {.ns_per_op = must_alloc(bytes),
+                       .ops_per_s = must_alloc(bytes),
+                       .cpu_ns_per_op = must_alloc(bytes),
+                       .relative = must_alloc(bytes)};
+
+    if (subject->pass == NULL) {
+        s.op_ns = must_alloc(plan->repeats * plan->order->n * sizeof *s.op_ns);
+    }
+    return s;
 }
 
 static void series_free(struct series *s)
 {
     free(s->ns_per_op);
     free(s->ops_per_s);
-    free(s->ratio);
+    free(s->cpu_ns_per_op);
+    free(s->relative);
     free(s->op_ns);
 }
 
-static struct result summarise(struct series *s, unsigned repeat, size_t ops)
+static struct result summarise(const struct plan *plan, struct series *s)
 {
-    const size_t n = repeat * ops;
-    struct result r;
+    const size_t n = plan->repeats * plan->order->n;
+    const struct spread ns = figures_spread(s->ns_per_op, plan->repeats);
+    struct result r = {.ns_per_op = ns.median,
+                       .ns_lowest = ns.lowest,
+                       .ns_highest = ns.highest,
+                       .ops_per_s = figures_median(s->ops_per_s, plan->repeats),
+                       .cpu_ns_per_op = figures_median(s->cpu_ns_per_op, plan->repeats),
+                       .relative = figures_median(s->relative, plan->repeats),
+                       .p50_ns = NAN,
+                       .p99_ns = NAN,
+                       .p999_ns = NAN};
 
-    qsort(s->op_ns, n, sizeof *s->op_ns, compare_u32);
-    r.ns_per_op = median(s->ns_per_op, repeat);
-    r.ns_min = s->ns_per_op[0];
-    r.ns_max = s->ns_per_op[repeat - 1];
-    r.ops_per_s = median(s->ops_per_s, repeat);
-    r.ratio = median(s->ratio, repeat);
-    r.p50_ns = quantile(s->op_ns, n, 500);
-    r.p99_ns = quantile(s->op_ns, n, 990);
-    r.p999_ns = quantile(s->op_ns, n, 999);
+    if (s->op_ns != NULL) {
+        figures_sort_u32(s->op_ns, n);
+        r.p50_ns = figures_quantile(s->op_ns, n, 500);
+        r.p99_ns = figures_quantile(s->op_ns, n, 990);
+        r.p999_ns = figures_quantile(s->op_ns, n, 999);
+    }
     return r;
 }
 
-static void measure_once(const struct bench_options *opts,
-                         const struct order *order,
+static void measure_once(const struct plan *plan,
                          const struct subject *subject,
                          struct series *s,
                          unsigned i)
 {
-    struct pass_time t = run_passes(opts, order, subject);
+    const struct pass_time t = run_passes(plan, subject);
 
     s->ns_per_op[i] = t.busy_ns / t.ops;
     s->ops_per_s[i] = t.ops / (t.wall_ns / 1e9);
-    (void)run_pass(opts, order, subject, s->op_ns + i * order->n);
+    s->cpu_ns_per_op[i] = t.cpu_ns / t.ops;
+    if (s->op_ns != NULL) {
+        (void)run_pass(plan, subject, s->op_ns + i * plan->order->n);
+    }
 }
 
-void measure(const char *what,
-             const struct bench_options *opts,
-             const struct order *order,
-             const struct subject subject[SUBJECTS],
-             struct result result_out[SUBJECTS])
+void measure(const struct plan *plan,
+             const struct subject *subject,
+             unsigned n_subjects,
+             unsigned reference,
+             struct result *result_out)
 {
-    struct series series[SUBJECTS];
+    struct series series[SUBJECTS_MAX];
 
-    for (unsigned k = 0; k < SUBJECTS; k++) {
-        series[k] = series_make(opts->repeat, order->n);
-        (void)run_pass(opts, order, &subject[k], NULL); /* warms up */
+    for (unsigned k = 0; k < n_subjects; k++) {
+        series[k] = series_make(plan, &subject[k]);
+        progress_show("%s: warming up %s", plan->what, subject[k].name);
+        (void)run_pass(plan, &subject[k], NULL);
     }
-    for (unsigned i = 0; i < opts->repeat; i++) {
-        for (unsigned n = 0; n < SUBJECTS; n++) {
-            const unsigned k = (i + n) % SUBJECTS; /* each comes first in every other repetition */
+    for (unsigned i = 0; i < plan->repeats; i++) {
+        for (unsigned n = 0; n < n_subjects; n++) {
+            const unsigned k = (i + n) % n_subjects; /* each comes first now and then */
 
-            progress_show("%s: %u of %u, %s", what, i + 1, opts->repeat, subject[k].name);
-            measure_once(opts, order, &subject[k], &series[k], i);
+            progress_show("%s: %u of %u, %s", plan->what, i + 1, plan->repeats, subject[k].name);
+            measure_once(plan, &subject[k], &series[k], i);
         }
-        for (unsigned k = 0; k < SUBJECTS; k++) {
-            series[k].ratio[i] = series[k].ns_per_op[i] / series[SUBJECTS - 1].ns_per_op[i];
+        for (unsigned k = 0; k < n_subjects; k++) {
+            series[k].relative[i] = series[k].ns_per_op[i] / series[reference].ns_per_op[i];
         }
     }
     progress_clear();
-    for (unsigned k = 0; k < SUBJECTS; k++) {
-        result_out[k] = summarise(&series[k], opts->repeat, order->n);
+    for (unsigned k = 0; k < n_subjects; k++) {
+        result_out[k] = summarise(plan, &series[k]);
         series_free(&series[k]);
     }
 }

@@ -1,19 +1,44 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "options.h"
+#include "fail.h"
+#include "peer.h"
+#include "suggest.h"
 
+#include <ctype.h>
+#include <errno.h>
 #include <popt.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include <zcache/tenant.h>
 #include <zcache/zcache.h>
 
 #define PAGE_BYTES_MIN 512
 #define PAGES_MAX      (1 << 26)
 #define THREADS_MAX    1024
-#define REPEAT_MAX     1000
+#define TENANTS_MAX    100000
+#define REPEATS_MAX    100
 #define SECONDS_MAX    3600.0
 #define SKEW_MAX       5.0
+
+/* What popt reads the options into. */
+struct raw_options {
+    char *corpus;
+    char *json;
+    char *report_dir;
+    char *work_dir;
+    char *page_bytes;
+    char *threads;
+    char *tenants;
+    char *peers;
+    int pages;
+    int repeats;
+    double seconds;
+    double skew;
+};
 
 void options_wrong(const char *command, const char *format, ...)
 {
@@ -26,6 +51,10 @@ void options_wrong(const char *command, const char *format, ...)
     va_end(args);
     exit(2); /* NOLINT(concurrency-mt-unsafe): no other thread is there yet */
 }
+
+/* ---------------------------------------------------------------------------------------------
+ * Values and what is legal.
+ */
 
 static int in_range(const char *command, const char *name, int value, int min, int max)
 {
@@ -47,62 +76,199 @@ static double in_real_range(const char *command,
     return value;
 }
 
-void options_read(const char *command, int argc, const char **argv, struct bench_options *opts)
+static struct number_list read_list(const char *command,
+                                    const char *name,
+                                    const char *text,
+                                    size_t min,
+                                    size_t max)
 {
-    char *corpus = NULL, *json = NULL;
-    int page_bytes = 4096, pages = 0, threads = 1, repeat = 5;
-    double seconds = 0.5, skew = 0;
-    const struct poptOption table[] = {
-        {"corpus", 'f', POPT_ARG_STRING, &corpus, 0,
+    struct number_list list = {0};
+
+    for (const char *p = text;; p++) {
+        char *end;
+        unsigned long value;
+
+        errno = 0;
+        value = strtoul(p, &end, 10);
+        if (!isdigit((unsigned char)*p) || errno != 0 || (*end != ',' && *end != '\0')) {
+            options_wrong(command, "--%s is '%s'; it takes a number, or several as in 1,2,4", name,
+                          text);
+        }
+        if (value < min || value > max) {
+            options_wrong(command, "--%s has %lu; it goes from %zu to %zu", name, value, min, max);
+        }
+        if (list.n == LIST_MAX) {
+            options_wrong(command, "--%s has more than %d numbers", name, LIST_MAX);
+        }
+        list.at[list.n++] = value;
+        if (*end == '\0') {
+            return list;
+        }
+        p = end;
+    }
+}
+
+static unsigned read_peers(const char *command, char *text)
+{
+    unsigned peers = 0;
+    char *rest = text;
+    char *name;
+
+    if (strcmp(text, "all") == 0) {
+        return PEERS_ALL;
+    }
+    if (strcmp(text, "none") == 0) {
+        return 0;
+    }
+    while ((name = strsep(&rest, ",")) != NULL) {
+        const int id = peer_find(name);
+
+        if (id < 0) {
+            const char *near = suggest(name, peer_names, PEERS);
+
+            options_wrong(command, "there is no peer '%s'%s%s%s; the peers are %s, and all or none",
+                          name, near != NULL ? ", perhaps '" : "", near != NULL ? near : "",
+                          near != NULL ? "'" : "", peer_names_text());
+        }
+        peers |= 1u << id;
+    }
+    return peers;
+}
+
+/* ---------------------------------------------------------------------------------------------
+ * The command line.
+ */
+
+__attribute__((noreturn)) static void wrong_option(const char *command,
+                                                   const struct poptOption *table,
+                                                   poptContext con,
+                                                   const char **argv,
+                                                   int rc)
+{
+    const char *option = poptBadOption(con, POPT_BADOPTION_NOALIAS);
+    const char *names[32], *near;
+    size_t n = 0;
+
+    for (const struct poptOption *o = table; o->longName != NULL && n < 32; o++) {
+        if (o->argInfo != POPT_ARG_INCLUDE_TABLE) {
+            names[n++] = o->longName;
+        }
+    }
+    near = rc == POPT_ERROR_BADOPT ? suggest(option + strspn(option, "-"), names, n) : NULL;
+    if (near != NULL) {
+        options_wrong(command, "%s: %s; perhaps --%s", option, poptStrerror(rc), near);
+    }
+    if (*option != '-') { /* a value that was given apart from its option */
+        for (size_t i = 1; argv[i] != NULL; i++) {
+            if (strcmp(argv[i], option) == 0) {
+                options_wrong(command, "%s %s: %s", argv[i - 1], option, poptStrerror(rc));
+            }
+        }
+    }
+    options_wrong(command, "%s: %s", option, poptStrerror(rc));
+}
+
+static void parse(const struct option_defaults *defaults,
+                  int argc,
+                  const char **argv,
+                  struct raw_options *raw)
+{
+    const struct poptOption common[] = {
+        {"corpus", 'f', POPT_ARG_STRING, &raw->corpus, 0,
          "file of pages, one after the other, such as a database", "FILE"},
-        {"page-bytes", 'b', POPT_ARG_INT, &page_bytes, 0, "size of a page (default: 4096)", "N"},
-        {"pages", 'n', POPT_ARG_INT, &pages, 0,
-         "how many pages of the corpus (default: all, up to 16384)", "N"},
-        {"threads", 't', POPT_ARG_INT, &threads, 0, "threads (default: 1)", "N"},
-        {"repeat", 'r', POPT_ARG_INT, &repeat, 0, "measurements of each subject (default: 5)", "N"},
-        {"seconds", 's', POPT_ARG_DOUBLE, &seconds, 0, "length of each of them (default: 0.5)",
-         "S"},
-        {"skew", 'z', POPT_ARG_DOUBLE, &skew, 0,
+        {"page-size", 'b', POPT_ARG_STRING, &raw->page_bytes, 0,
+         "bytes of a page; a list runs all of them", "N[,N...]"},
+        {"pages", 'n', POPT_ARG_INT, &raw->pages, 0,
+         "how many pages of the corpus (default: all, up to 64 MiB)", "N"},
+        {"threads", 't', POPT_ARG_STRING, &raw->threads, 0, "threads; a list runs all of them",
+         "N[,N...]"},
+        {"skew", 'z', POPT_ARG_DOUBLE, &raw->skew, 0,
          "exponent of Zipf's law; 0 takes each page once, in random order (default: 0)", "X"},
-        {"json", 'j', POPT_ARG_STRING, &json, 0, "add a line for each result to this file", "FILE"},
-        POPT_AUTOHELP POPT_TABLEEND};
+        {"repeats", 'r', POPT_ARG_INT | POPT_ARGFLAG_SHOW_DEFAULT, &raw->repeats, 0,
+         "measurements of each subject", "N"},
+        {"seconds", 's', POPT_ARG_DOUBLE | POPT_ARGFLAG_SHOW_DEFAULT, &raw->seconds, 0,
+         "length of each of them at least", "S"},
+        {"peer", 'p', POPT_ARG_STRING, &raw->peers, 0,
+         "what to measure beside zcache: names, all or none (default: all)", "NAME[,NAME...]"},
+        {"json", 'j', POPT_ARG_STRING, &raw->json, 0, "add a line for each result to this file",
+         "FILE"},
+        {"report", 'o', POPT_ARG_STRING, &raw->report_dir, 0,
+         "write a page of plots to this directory: of all lines of --json, or of this run", "DIR"},
+        {"work-dir", 'd', POPT_ARG_STRING, &raw->work_dir, 0,
+         "where files are written for a while (default: /tmp)", "DIR"},
+        {"tenants", 'T', POPT_ARG_STRING, &raw->tenants, 0,
+         "tenants among whom the pages are divided; a list runs all of them", "N[,N...]"},
+        POPT_TABLEEND};
+    struct poptOption table[sizeof common / sizeof common[0] + 1];
+    const struct poptOption help[] = {POPT_AUTOHELP POPT_TABLEEND};
+    size_t n = sizeof common / sizeof common[0] - 1 - (defaults->tenants == NULL);
     char name[64];
     poptContext con;
     int rc;
 
-    (void)snprintf(name, sizeof name, "zcache-bench %s", command);
+    memcpy(table, common, n * sizeof *table);
+    table[n++] = help[0];
+    table[n] = help[1];
+    (void)snprintf(name, sizeof name, "zcache-bench %s", defaults->command);
     argv[0] = name; /* popt shows it in its help */
     con = poptGetContext(name, argc, argv, table, 0);
     poptSetOtherOptionHelp(con, "--corpus FILE [OPTION...]");
     rc = poptGetNextOpt(con);
     if (rc != -1) {
-        options_wrong(command, "%s: %s", poptBadOption(con, POPT_BADOPTION_NOALIAS),
-                      poptStrerror(rc));
+        wrong_option(defaults->command, table, con, argv, rc);
     }
     if (poptPeekArg(con) != NULL) {
-        options_wrong(command, "'%s' is not an option", poptPeekArg(con));
+        options_wrong(defaults->command, "'%s' is not an option", poptPeekArg(con));
     }
-    if (corpus == NULL) {
+    poptFreeContext(con);
+}
+
+static const char *or_else(const char *text, const char *other)
+{
+    return text != NULL ? text : other;
+}
+
+void options_read(const struct option_defaults *defaults,
+                  int argc,
+                  const char **argv,
+                  struct bench_options *opts)
+{
+    const char *command = defaults->command;
+    struct raw_options raw = {.repeats = defaults->repeats, .seconds = 0.5};
+
+    parse(defaults, argc, argv, &raw);
+    if (raw.corpus == NULL) {
         options_wrong(command, "--corpus FILE is missing: any file of real pages will do; "
-                               "examples/demo/make_db.py makes one");
+                               "scripts/demo makes build/demo/packages.db");
     }
     *opts = (struct bench_options){
         .command = command,
-        .corpus = corpus,
-        .json = json,
-        .page_bytes = (size_t)in_range(command, "page-bytes", page_bytes, PAGE_BYTES_MIN,
-                                       (int)ZCACHE_PAGE_MAX_LIMIT),
-        .pages = (size_t)in_range(command, "pages", pages, 0, PAGES_MAX),
-        .threads = (unsigned)in_range(command, "threads", threads, 1, THREADS_MAX),
-        .repeat = (unsigned)in_range(command, "repeat", repeat, 1, REPEAT_MAX),
-        .seconds = in_real_range(command, "seconds", seconds, 0, SECONDS_MAX),
-        .skew = in_real_range(command, "skew", skew, 0, SKEW_MAX),
+        .corpus = raw.corpus,
+        .json = raw.json,
+        .report_dir = raw.report_dir,
+        .work_dir = raw.work_dir,
+        .page_bytes = read_list(command, "page-size", or_else(raw.page_bytes, defaults->page_bytes),
+                                PAGE_BYTES_MIN, ZCACHE_PAGE_MAX_LIMIT),
+        .threads =
+            read_list(command, "threads", or_else(raw.threads, defaults->threads), 1, THREADS_MAX),
+        .tenants = read_list(command, "tenants",
+                             or_else(raw.tenants, or_else(defaults->tenants, "1")), 1, TENANTS_MAX),
+        .pages = (size_t)in_range(command, "pages", raw.pages, 0, PAGES_MAX),
+        .repeats = (unsigned)in_range(command, "repeats", raw.repeats, 1, REPEATS_MAX),
+        .seconds = in_real_range(command, "seconds", raw.seconds, 0, SECONDS_MAX),
+        .skew = in_real_range(command, "skew", raw.skew, 0, SKEW_MAX),
+        .peers = raw.peers != NULL ? read_peers(command, raw.peers) : PEERS_ALL,
     };
-    poptFreeContext(con);
+    free(raw.page_bytes);
+    free(raw.threads);
+    free(raw.tenants);
+    free(raw.peers);
 }
 
 void options_free(struct bench_options *opts)
 {
     free(opts->corpus);
     free(opts->json);
+    free(opts->report_dir);
+    free(opts->work_dir);
 }

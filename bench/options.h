@@ -1,29 +1,53 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Options that all commands share. */
+/* Options that all commands share, and what each command says about their defaults. */
 #ifndef BENCH_OPTIONS_H
 #define BENCH_OPTIONS_H
 
 #include <stddef.h>
 
-struct bench_options {
-    const char *command;
-    char *corpus; /* file of pages, one after the other */
-    char *json;   /* lines are added to this file; NULL for none */
-    size_t page_bytes;
-    size_t pages; /* 0: all of the corpus, up to PAGES_DEFAULT */
-    unsigned threads;
-    unsigned repeat; /* times that each subject is measured */
-    double seconds;  /* of each measurement */
-    double skew;     /* 0: each page once in random order; otherwise the exponent of Zipf's law */
+#define LIST_MAX 8
+
+/* Numbers of a list such as "1,2,4". */
+struct number_list {
+    size_t at[LIST_MAX];
+    unsigned n;
 };
 
-#define PAGES_DEFAULT 16384u
+/* Where a command differs from the others. */
+struct option_defaults {
+    const char *command;
+    const char *page_bytes; /* lists, as they would be given */
+    const char *threads;
+    const char *tenants; /* NULL: the command has no --tenants */
+    int repeats;
+};
+
+struct bench_options {
+    const char *command;
+    char *corpus;     /* file of pages, one after the other */
+    char *json;       /* lines are added to this file; NULL for none */
+    char *report_dir; /* a page of plots is written there; NULL for none */
+    char *work_dir;   /* for files that the benchmark writes and removes; NULL for /tmp */
+    struct number_list page_bytes;
+    struct number_list threads;
+    struct number_list tenants;
+    size_t pages; /* 0: all of the corpus, up to CORPUS_BYTES_DEFAULT */
+    unsigned repeats;
+    double seconds; /* of each measurement */
+    double skew;    /* 0: each page once in random order; otherwise the exponent of Zipf's law */
+    unsigned peers; /* 1 << enum peer_id */
+};
+
+#define CORPUS_BYTES_DEFAULT (64u << 20)
 
 /*
  * Fill @opts from the arguments after the command's name.  Ends the program after --help, and
  * with status 2 and a message after a wrong option.
  */
-void options_read(const char *command, int argc, const char **argv, struct bench_options *opts);
+void options_read(const struct option_defaults *defaults,
+                  int argc,
+                  const char **argv,
+                  struct bench_options *opts);
 
 /* End the program with status 2 and a message. */
 __attribute__((noreturn, format(printf, 2, 3))) void options_wrong(const char *command,

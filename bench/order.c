@@ -1,25 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "order.h"
 #include "fail.h"
+#include "random.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* splitmix64 */
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t x = *state += 0x9e3779b97f4a7c15u;
-
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-}
-
 static void shuffle(uint32_t *page, size_t n, uint64_t *state)
 {
     for (size_t i = n; i > 1; i--) {
-        size_t k = (size_t)(next_random(state) % i);
+        size_t k = (size_t)(random_next(state) % i);
         uint32_t other = page[k];
 
         page[k] = page[i - 1];
@@ -56,7 +47,7 @@ static void draw_skewed(struct order *order, double skew, uint64_t *state)
         cumulative[k] = sum;
     }
     for (size_t i = 0; i < order->n; i++) {
-        double at = (double)(next_random(state) >> 11) * 0x1p-53 * sum;
+        double at = (double)(random_next(state) >> 11) * 0x1p-53 * sum;
 
         drawn[i] = order->page[find(cumulative, order->n, at)];
     }
@@ -76,6 +67,17 @@ void order_make(struct order *out, const uint32_t *pages, size_t n, double skew)
     if (skew > 0) {
         draw_skewed(out, skew, &state);
     }
+}
+
+void order_make_all(struct order *out, size_t n, double skew)
+{
+    uint32_t *pages = must_alloc(n * sizeof *pages);
+
+    for (size_t i = 0; i < n; i++) {
+        pages[i] = (uint32_t)i;
+    }
+    order_make(out, pages, n, skew);
+    free(pages);
 }
 
 void order_free(struct order *order)

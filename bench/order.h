@@ -16,6 +16,10 @@ struct order {
  * law.  The same arguments give the same order.
  */
 void order_make(struct order *out, const uint32_t *pages, size_t n, double skew);
+
+/* The same of all pages from 0 to @n - 1. */
+void order_make_all(struct order *out, size_t n, double skew);
+
 void order_free(struct order *order);
 
 #endif /* BENCH_ORDER_H */

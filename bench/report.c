@@ -1,79 +1,215 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "report.h"
 #include "fail.h"
+#include "page.h"
+#include "progress.h"
 
 #include <errno.h>
-#include <jansson.h>
+#include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include <zcache/zcache.h>
 
-void report_begin(struct report *r, const struct bench_options *opts, const struct corpus *corpus)
+static const struct column time_columns[] = {
+    {"case", "case", -13, -1},
+    {"subject", "subject", -12, -1},
+    {"detail", "", -12, -1},
+    {"threads", "thr", 3, 0},
+    {"ns_per_op", "ns/op", 9, 1},
+    {"ns_per_op_min", "lowest", 9, 1},
+    {"ns_per_op_max", "highest", 9, 1},
+    {"p50_ns", "p50 ns", 9, 0},
+    {"p99_ns", "p99 ns", 9, 0},
+    {"p999_ns", "p99.9 ns", 9, 0},
+    {"cpu_ns_per_op", "cpu ns", 9, 0},
+    {"ops_per_s", "op/s", 11, 0},
+    {"relative", "x ref", 7, 3},
+};
+
+static void must_json(int rc)
 {
-    *r = (struct report){.opts = opts};
+    if (rc != 0) {
+        fail("no memory for a result");
+    }
+}
+
+void report_begin(struct report *r, const struct bench_options *opts)
+{
+    *r = (struct report){.opts = opts, .rows = json_array(), .missing = json_object()};
+    if (r->rows == NULL || r->missing == NULL) {
+        fail("no memory for results");
+    }
     if (opts->json != NULL) {
         r->json = fopen(opts->json, "a");
         if (r->json == NULL) {
             fail("%s: %s", opts->json, error_text(-errno));
         }
     }
-    (void)printf("zcache %s, %s: %zu pages of %zu bytes of %s", zcache_version(), opts->command,
-                 corpus->pages, corpus->page_bytes, opts->corpus);
+}
+
+void report_section(struct report *r, const struct corpus *corpus)
+{
+    const struct bench_options *o = r->opts;
+
+    r->corpus = corpus;
+    (void)printf("zcache %s, %s: %zu pages of %zu bytes of %s", zcache_version(), o->command,
+                 corpus->pages, corpus->page_bytes, o->corpus);
     if (corpus->same_filled != 0) {
         (void)printf(" (%zu same-filled ones left out)", corpus->same_filled);
     }
-    (void)printf("\n%u thread%s, %u measurements of %g s, ", opts->threads,
-                 opts->threads == 1 ? "" : "s", opts->repeat, opts->seconds);
-    if (opts->skew > 0) {
-        (void)printf("skew %g", opts->skew);
+    (void)printf("\n%u measurement%s of %g s, ", o->repeats, o->repeats == 1 ? "" : "s",
+                 o->seconds);
+    if (o->skew > 0) {
+        (void)printf("skew %g", o->skew);
     } else {
         (void)printf("each page once in random order");
     }
-    (void)printf("; p50 to p99.9 include a clock call of %.0f ns\n\n", measure_clock_ns());
-    (void)printf("%-14s %-8s %8s %10s %17s %9s %9s %9s %12s %10s\n", "case", "subject", "pages",
-                 "ns/op", "lowest - highest", "p50 ns", "p99 ns", "p99.9 ns", "op/s", "x bare");
+    (void)printf("; p50 to p99.9 include a clock call of %.0f ns\n", measure_clock_ns());
 }
 
-static void write_json(const struct report *r,
+void report_columns(struct report *r, const struct column *column, unsigned n)
+{
+    r->column = column;
+    r->n_columns = n;
+    r->last_case[0] = '\0';
+    (void)putchar('\n');
+    for (unsigned i = 0; i < n; i++) {
+        (void)printf("%s%*s", i == 0 ? "" : " ", column[i].width, column[i].title);
+    }
+    (void)putchar('\n');
+}
+
+void report_time_columns(struct report *r)
+{
+    report_columns(r, time_columns, sizeof time_columns / sizeof time_columns[0]);
+}
+
+/* ---------------------------------------------------------------------------------------------
+ * Rows.
+ */
+
+json_t *report_new_row(const struct report *r,
                        const char *name,
-                       size_t pages,
-                       const struct subject *subject,
-                       const struct result *result)
+                       const char *subject,
+                       const char *detail,
+                       unsigned threads)
 {
     const struct bench_options *o = r->opts;
-    json_t *line = json_pack(
-        "{ss ss ss si sI sI sf si sf sf sf sf sf sf sf sf sf ss ss}", "bench", o->command, "case",
-        name, "subject", subject->name, "threads", (int)o->threads, "page_bytes",
-        (json_int_t)o->page_bytes, "pages", (json_int_t)pages, "skew", o->skew, "repeat",
-        (int)o->repeat, "seconds", o->seconds, "ns_per_op", result->ns_per_op, "ns_per_op_min",
-        result->ns_min, "ns_per_op_max", result->ns_max, "p50_ns", result->p50_ns, "p99_ns",
-        result->p99_ns, "p999_ns", result->p999_ns, "ops_per_s", result->ops_per_s, "ratio",
-        result->ratio, "corpus", o->corpus, "version", zcache_version());
+    json_t *row =
+        json_pack("{ss ss ss si sI ss ss sf si sf}", "bench", o->command, "case", name, "subject",
+                  subject, "threads", (int)threads, "page_bytes", (json_int_t)r->corpus->page_bytes,
+                  "corpus", o->corpus, "version", zcache_version(), "skew", o->skew, "repeats",
+                  (int)o->repeats, "seconds", o->seconds);
 
-    if (line == NULL || json_dumpf(line, r->json, JSON_COMPACT | JSON_REAL_PRECISION(8)) != 0 ||
-        fputc('\n', r->json) == EOF) {
-        fail("%s: cannot write", o->json);
+    if (row == NULL) {
+        fail("no memory for a result, or %s is not in UTF-8", o->corpus);
     }
-    json_decref(line);
+    if (detail != NULL) {
+        must_json(json_object_set_new(row, "detail", json_string(detail)));
+    }
+    return row;
 }
 
-void report_case(struct report *r,
-                 const char *name,
-                 size_t pages,
-                 const struct subject subject[SUBJECTS],
-                 const struct result result[SUBJECTS])
+void report_set(json_t *row, const char *key, double value)
 {
-    for (unsigned k = 0; k < SUBJECTS; k++) {
-        const struct result *x = &result[k];
-
-        (void)printf("%-14s %-8s %8zu %10.1f %8.1f-%8.1f %9.0f %9.0f %9.0f %12.0f %10.3f\n",
-                     k == 0 ? name : "", subject[k].name, pages, x->ns_per_op, x->ns_min, x->ns_max,
-                     x->p50_ns, x->p99_ns, x->p999_ns, x->ops_per_s, x->ratio);
-        if (r->json != NULL) {
-            write_json(r, name, pages, &subject[k], x);
-        }
+    if (isfinite(value)) {
+        must_json(json_object_set_new(row, key, json_real(value)));
     }
+}
+
+void report_set_count(json_t *row, const char *key, uint64_t value)
+{
+    must_json(json_object_set_new(row, key, json_integer((json_int_t)value)));
+}
+
+void report_set_times(json_t *row,
+                      const struct result *result,
+                      size_t pages,
+                      const char *relative_to)
+{
+    report_set_count(row, "pages", pages);
+    report_set(row, "ns_per_op", result->ns_per_op);
+    report_set(row, "ns_per_op_min", result->ns_lowest);
+    report_set(row, "ns_per_op_max", result->ns_highest);
+    report_set(row, "cpu_ns_per_op", result->cpu_ns_per_op);
+    report_set(row, "p50_ns", result->p50_ns);
+    report_set(row, "p99_ns", result->p99_ns);
+    report_set(row, "p999_ns", result->p999_ns);
+    report_set(row, "ops_per_s", result->ops_per_s);
+    report_set(row, "relative", result->relative);
+    must_json(json_object_set_new(row, "relative_to", json_string(relative_to)));
+}
+
+static void print_cell(const struct column *c, const json_t *value, bool repeated)
+{
+    if (json_is_string(value) && !repeated) {
+        (void)printf("%*s", c->width, json_string_value(value));
+    } else if (json_is_number(value)) {
+        (void)printf("%*.*f", c->width, c->digits, json_number_value(value));
+    } else {
+        (void)printf("%*s", c->width, repeated || c->digits < 0 ? "" : "-");
+    }
+}
+
+static void print_row(struct report *r, const json_t *row)
+{
+    const char *name = json_string_value(json_object_get(row, "case"));
+    const bool same = strcmp(name, r->last_case) == 0;
+
+    progress_clear();
+    for (unsigned i = 0; i < r->n_columns; i++) {
+        const struct column *c = &r->column[i];
+
+        (void)fputs(i == 0 ? "" : " ", stdout);
+        print_cell(c, json_object_get(row, c->key), same && strcmp(c->key, "case") == 0);
+    }
+    (void)putchar('\n');
     (void)fflush(stdout);
+    (void)snprintf(r->last_case, sizeof r->last_case, "%s", name);
+}
+
+static void keep_row(struct report *r, json_t *row)
+{
+    if (r->json != NULL && (json_dumpf(row, r->json, JSON_COMPACT | JSON_REAL_PRECISION(8)) != 0 ||
+                            fputc('\n', r->json) == EOF)) {
+        fail("%s: cannot write", r->opts->json);
+    }
+    must_json(json_array_append_new(r->rows, row));
+}
+
+void report_row(struct report *r, json_t *row)
+{
+    print_row(r, row);
+    keep_row(r, row);
+}
+
+void report_missing(struct report *r, const char *name, const char *subject, const char *reason)
+{
+    json_t *row = report_new_row(r, name, subject, NULL, 0);
+    char note[256];
+
+    must_json(json_object_set_new(row, "missing", json_string(reason)));
+    keep_row(r, row);
+    (void)snprintf(note, sizeof note, "%s: %s", subject, reason);
+    must_json(json_object_set_new(r->missing, note, json_true()));
+}
+
+void report_section_end(struct report *r)
+{
+    const char *note;
+    json_t *value;
+
+    if (json_object_size(r->missing) != 0) {
+        (void)puts("\nnot measured:");
+    }
+    json_object_foreach(r->missing, note, value)
+    {
+        (void)printf("  %s\n", note);
+    }
+    (void)putchar('\n');
+    (void)json_object_clear(r->missing);
+    r->corpus = NULL;
 }
 
 void report_end(struct report *r)
@@ -82,4 +218,9 @@ void report_end(struct report *r)
         fail("%s: %s", r->opts->json, error_text(-errno));
     }
     r->json = NULL;
+    if (r->opts->report_dir != NULL) {
+        page_write(r->opts->report_dir, r->opts->json, r->rows);
+    }
+    json_decref(r->rows);
+    json_decref(r->missing);
 }
