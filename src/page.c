@@ -362,7 +362,8 @@ int zc_page_wait_locked(const struct zc_where *w,
         in_time = zc_cond_wait(&w->shard->cond, &w->shard->lock, deadline_ns);
     }
     in_time = zc_entry_state(e) != state;
-    zc_entry_clear(e, ZC_F_WAITED); /* whoever waits still sets it again */
+    zc_entry_clear(e, ZC_F_WAITED);
+    zc_cond_broadcast(&w->shard->cond); /* whoever still waits sets it again, or is not told */
     zc_stat_add(w->tenant->stat, ZC_C_stalls, 1);
     zc_stat_add(w->tenant->stat, ZC_C_stall_ns, zc_plat_now_ns() - start);
     zc_core_unref_entry(w->cache, w->thread, e, w->tenant->account);

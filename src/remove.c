@@ -15,9 +15,47 @@
 
 #include <errno.h>
 
+#include "batch.h"
 #include "reclaim.h"
+#include "sync_point.h"
 
 #define KEYS 256u
+
+/*
+ * Unlinks the page.  0; ZCACHE_MISS; errors of the wait; -EAGAIN: it has a write of a new record now.
+ * After a wait the lock is kept: the mark that holds write-back off is gone, and a store that fails
+ * every write would be given the page again and again before we look.
+ */
+static int remove_locked(const struct zc_where *w,
+                         struct zcache_key key,
+                         bool nowait,
+                         uint64_t deadline_ns) ZC_REQUIRES(w->shard->lock);
+
+static int remove_locked(const struct zc_where *w,
+                         struct zcache_key key,
+                         bool nowait,
+                         uint64_t deadline_ns)
+{
+    struct zc_entry *e = zc_shard_find_locked(w->shard, w->hash, w->tenant->slot, key);
+    int rc;
+
+    if (e != NULL && zc_entry_state(e) == ZC_WRITING) {
+        rc = zc_page_wait_locked(w, e, nowait, deadline_ns);
+        if (rc != 0) {
+            return rc;
+        }
+        e = zc_shard_find_locked(w->shard, w->hash, w->tenant->slot, key);
+    }
+    if (e == NULL) {
+        return ZCACHE_MISS;
+    }
+    if (zc_entry_state(e) == ZC_WRITING) {
+        return -EAGAIN;
+    }
+    rc = zc_entry_state(e) == ZC_LOADING ? ZCACHE_MISS : 0;
+    zc_page_unlink_locked(w, e);
+    return rc;
+}
 
 int zc_remove_key(struct zcache_tenant *t,
                   struct zc_thread *th,
@@ -26,25 +64,15 @@ int zc_remove_key(struct zcache_tenant *t,
                   uint64_t deadline_ns)
 {
     struct zc_where w = zc_page_where(t, th, key);
-    int rc = -EAGAIN;
+    int rc;
 
-    while (rc == -EAGAIN) {
-        struct zc_entry *e;
-
+    do {
+        ZC_SYNC_POINT("remove.looks", key);
         zc_epoch_stock(th->epoch, 4);
         zc_lock_acquire(&w.shard->lock);
-        e = zc_shard_find_locked(w.shard, w.hash, t->slot, key);
-        if (e == NULL) {
-            rc = ZCACHE_MISS;
-        } else if (zc_entry_state(e) == ZC_WRITING) {
-            rc = zc_page_wait_locked(&w, e, nowait, deadline_ns);
-            rc = rc == 0 ? -EAGAIN : rc;
-        } else {
-            rc = zc_entry_state(e) == ZC_LOADING ? ZCACHE_MISS : 0;
-            zc_page_unlink_locked(&w, e);
-        }
+        rc = remove_locked(&w, key, nowait, deadline_ns);
         zc_lock_release(&w.shard->lock);
-    }
+    } while (rc == -EAGAIN);
     return rc;
 }
 

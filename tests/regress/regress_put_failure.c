@@ -81,6 +81,54 @@ static void a_failed_put_waits_for_the_write_of_the_older_version(void **state)
     mem_store_free(store);
 }
 
+static void delete_it(void *arg)
+{
+    struct put *del = arg;
+
+    del->rc = zcache_delete(del->tenant, KEY, ZCACHE_NOIO);
+}
+
+static void flush_in_vain(void *arg)
+{
+    REQUIRE_EQUAL(zcache_flush(arg, 0), -EIO);
+}
+
+/*
+ * A delete waits for a write that then fails.  It goes on before the page can be claimed for the next
+ * write: with a store that fails every time it would otherwise wait for one write after the other.
+ */
+static void who_waited_for_a_write_goes_on_before_the_next(void **state)
+{
+    struct mem_store *store = mem_store_new(MEM_STORE_SYNC);
+    struct zcache *cache = open_stored(16 * MIB, store, PLAIN);
+    struct zcache_tenant *t = open_tenant(zcache_root(cache), "t", 4 * MIB);
+    struct put del = {.tenant = t};
+    struct script_thread flusher;
+    struct script_thread deleter;
+
+    (void)state;
+    script_begin();
+    assert_int_equal(put_page(t, KEY, 1, FILL_TEXT, 0), 0);
+    atomic_store(&store->fail_batches[ZCACHE_IO_WRITE], 1);
+    mem_store_hold(store, ZCACHE_IO_WRITE);
+    script_start(&flusher, flush_in_vain, t);
+    WAIT_UNTIL(mem_store_held(store, ZCACHE_IO_WRITE) == 1, 10000);
+    script_start(&deleter, delete_it, &del);
+    WAIT_UNTIL(is_waited_for(t), 10000);
+    script_hold("remove.looks", KEY); /* a second look would be one without the lock between */
+    mem_store_open(store, ZCACHE_IO_WRITE);
+    WAIT_UNTIL(!script_running(&deleter), 10000);
+    script_release("remove.looks");
+    script_join(&deleter);
+    script_join(&flusher);
+    assert_int_equal(del.rc, 0);
+    assert_false(is_cached(t, KEY));
+    assert_int_equal(mem_store_version(store, zcache_tenant_id(t), KEY), 0);
+    script_end();
+    close_cache(cache);
+    mem_store_free(store);
+}
+
 /* However a put fails, or is passed by: no older version is left to be read or written. */
 static void a_failed_put_leaves_no_older_version(void **state)
 {
@@ -252,6 +300,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_failed_put_waits_for_the_write_of_the_older_version),
+        cmocka_unit_test(who_waited_for_a_write_goes_on_before_the_next),
         cmocka_unit_test(a_failed_put_leaves_no_older_version),
         cmocka_unit_test(a_put_of_many_gives_back_what_it_charged),
         cmocka_unit_test(a_load_gives_back_what_it_charged),

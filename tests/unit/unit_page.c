@@ -434,6 +434,34 @@ static void whoever_waits_is_told(void **state)
     teardown(&f);
 }
 
+/* One gives up, and takes the mark away that the other would be told by. */
+static void who_gives_up_leaves_the_others_waiting(void **state)
+{
+    struct fixture f;
+    struct waiter waiter = {.f = &f, .rc = 1};
+    pthread_t thread;
+
+    (void)state;
+    setup(&f);
+    struct zc_version v = new_version(&f, 1, ZC_F_DIRTY);
+    struct zc_entry *e = make_page(&f, &v);
+    lock_page(&f);
+    zc_entry_become(e, ZC_WRITING);
+    unlock_page(&f);
+    start(&thread, wait_for_page, &waiter);
+    WAIT_UNTIL(waited_for(&f, e), 10000);
+    lock_page(&f);
+    assert_int_equal(zc_page_wait_locked(&f.w, e, false, PAST), -ETIMEDOUT);
+    zc_entry_become(e, ZC_LIVE);
+    zc_page_wake_locked(&f.w, e);
+    unlock_page(&f);
+    WAIT_UNTIL(atomic_load(&waiter.rc) == 0, 10000); /* before its own time is up */
+    join(thread);
+    assert_false(zc_entry_has(e, ZC_F_WAITED));
+    assert_int_equal(atomic_load(&e->refs), 1);
+    teardown(&f);
+}
+
 static void not_everybody_may_wait(void **state)
 {
     struct fixture f;
@@ -630,6 +658,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_payload_changes_hands),
         cmocka_unit_test(an_isolated_page_comes_back_unless_it_is_gone),
         cmocka_unit_test(whoever_waits_is_told),
+        cmocka_unit_test(who_gives_up_leaves_the_others_waiting),
         cmocka_unit_test(not_everybody_may_wait),
         cmocka_unit_test(damage_is_seen_when_decoding),
         cmocka_unit_test(a_damaged_frame_is_not_pinned),
