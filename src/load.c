@@ -64,6 +64,17 @@ static int wait_for_other(const struct zc_where *w,
     return rc;
 }
 
+/* 0; -EAGAIN it is being discarded: not now; -EDEADLK by this very thread. */
+static int check_discard(const struct zc_batch *b,
+                         const struct zc_thread *th,
+                         struct zcache_key key)
+{
+    if (!zc_batch_discarding(b->tenant, key)) {
+        return 0;
+    }
+    return zc_batch_own(th, b->tenant->slot, key) ? -EDEADLK : -EAGAIN;
+}
+
 /* 0: the placeholder is in and in the batch; else the page's status. */
 static int add_placeholder(struct zc_batch *b,
                            struct zc_thread *th,
@@ -79,11 +90,12 @@ static int add_placeholder(struct zc_batch *b,
     zc_epoch_stock(th->epoch, 4);
     zc_lock_acquire(&w.shard->lock);
     e = zc_shard_find_locked(w.shard, w.hash, b->tenant->slot, key);
-    if (e == NULL && zc_batch_discarding(b->tenant, key)) {
-        rc = zc_batch_own(th, b->tenant->slot, key) ? -EDEADLK : -EAGAIN;
-    } else if (e == NULL) {
-        zc_entry_ref(fresh);
-        zc_page_insert_locked(&w, fresh);
+    if (e == NULL) {
+        rc = check_discard(b, th, key);
+        if (rc == 0) {
+            zc_entry_ref(fresh);
+            zc_page_insert_locked(&w, fresh);
+        }
     } else if (zc_entry_state(e) == ZC_LOADING && b->io.n_pages == 0) {
         rc = wait_for_other(&w, e, flags, deadline_ns);
     } else {
@@ -126,7 +138,9 @@ static int add_page(struct zc_batch *b,
     bp->copy_bytes = cache->opt.page_max_bytes;
     rc = zc_reclaim_reserve(t, th, need, flags & ~ZC_LOAD_KEEP, &stall);
     if ((rc == -EDQUOT || rc == -ENOSPC) && (flags & ZC_LOAD_KEEP) == 0) {
-        rc = 0; /* read through: no placeholder, nothing is kept */
+        /* Read through: no placeholder, nothing is kept.  A delete that has begun has taken the last
+         * version away; what the store has until it discards is older. */
+        rc = check_discard(b, th, page->key);
     } else if (rc == 0) {
         do {
             fresh = zc_page_new_entry(cache, t, node, page->key);

@@ -346,15 +346,23 @@ static void what_is_being_discarded_is_not_loaded(void **state)
 {
     struct zc_batch *discard;
     struct fixture f;
+    uint64_t used = 0;
 
     (void)state;
-    setup(&f);
-    assert_int_equal(zc_batch_discard_begin(f.t, f.th, KEY(0), false, 0, &discard), 0);
-    assert_int_equal(load_one(&f, 0, ZCACHE_NOWAIT), -EBUSY);
-    assert_int_equal(store.calls, 0);
-    assert_int_equal(zc_batch_discard_end(discard, f.th, false, 0), 0);
-    assert_int_equal(load_one(&f, 0, ZCACHE_NOWAIT), 0);
-    teardown(&f);
+    for (int kept = 1; kept >= 0; kept--) {
+        setup_with(&f, 4 * MIB, PLAIN ",full=reject");
+        if (!kept) { /* nor read past the cache, where there is no room */
+            used = use_up(&f.cache->account);
+        }
+        assert_int_equal(zc_batch_discard_begin(f.t, f.th, KEY(0), false, 0, &discard), 0);
+        assert_int_equal(load_one(&f, 0, ZCACHE_NOWAIT), -EBUSY);
+        assert_int_equal(store.calls, 0);
+        assert_int_equal(zc_batch_discard_end(discard, f.th, false, 0), 0);
+        assert_int_equal(load_one(&f, 0, ZCACHE_NOWAIT), 0);
+        assert_int_equal(count(&f, ZC_C_load_through), kept ? 0 : 1);
+        give_back(&f.cache->account, used);
+        teardown(&f);
+    }
 }
 
 /* ---------------------------------------------------------------------------------------------- */
