@@ -137,6 +137,15 @@ static bool drop(struct model_way *way, bool possible)
     return true;
 }
 
+static bool empty(struct model_way *way, bool possible)
+{
+    if (!drop(way, possible)) {
+        return false;
+    }
+    way->emptied = true;
+    return true;
+}
+
 static bool get(struct model_way *way, uint32_t version, uint32_t stored)
 {
     if (way->held == version) {
@@ -166,9 +175,10 @@ static bool take(struct model_way *way, uint32_t version, uint32_t stored)
 }
 
 /* Let a call take effect now.  False: it cannot. */
-static bool apply(struct model_way *way, const struct model_event *event, uint32_t stored)
+static bool apply(struct model_way *way, const struct model_event *event, uint32_t in_store)
 {
     const uint32_t version = event->version;
+    const uint32_t stored = way->emptied ? 0 : in_store;
 
     switch ((enum model_op)event->op) {
     case MODEL_PUT:
@@ -188,6 +198,10 @@ static bool apply(struct model_way *way, const struct model_event *event, uint32
         return drop(way, true);
     case MODEL_DROP_ABSENT:
         return drop(way, nothing_held(way));
+    case MODEL_REMOVE:
+        return empty(way, true);
+    case MODEL_REMOVE_ABSENT:
+        return empty(way, nothing_held(way));
     case MODEL_TAKE:
         return take(way, version, stored);
     case MODEL_TAKE_UNWRITTEN:
@@ -248,7 +262,7 @@ static void settle_reads(const struct model_checker *c, struct model_way *way)
 static bool same_but_claims(const struct model_way *a, const struct model_way *b)
 {
     return a->held == b->held && a->flying == b->flying && a->done == b->done &&
-           a->loose == b->loose;
+           a->loose == b->loose && a->emptied == b->emptied;
 }
 
 /* Whether that changed the set. */
@@ -324,11 +338,11 @@ static bool filter(struct model_checker *c,
     return c->n > 0;
 }
 
-static bool keep_all(struct model_checker *c, struct model_way *way, uint32_t unused)
+static bool keep_stored(struct model_checker *c, struct model_way *way, uint32_t unused)
 {
     (void)c;
-    (void)way;
     (void)unused;
+    way->emptied = false; /* what the store has now came, or went, after the delete */
     return true;
 }
 
@@ -420,7 +434,7 @@ static bool step(struct model_checker *c, const struct model_point *point)
     case MODEL_STORED:
         expand(c, 0);
         c->stored = event->version;
-        return filter(c, keep_all, 0);
+        return filter(c, keep_stored, 0);
     case MODEL_WRITTEN:
         return filter(c, keep_written, event->version);
     case MODEL_REFUSED:
@@ -518,7 +532,8 @@ bool model_history_value(const struct model_history *history, uint32_t *value_ou
 {
     for (unsigned i = 0; i < history->n; i++) {
         const struct model_way *way = &history->ways[i];
-        const uint32_t value = way->held != 0 ? way->held : history->stored;
+        const uint32_t stored = way->emptied ? 0 : history->stored;
+        const uint32_t value = way->held != 0 ? way->held : stored;
 
         if (way->loose || (i > 0 && value != *value_out)) {
             return false;
@@ -539,6 +554,8 @@ static const char *name_of(unsigned op)
         [MODEL_DROP] = "drop",
         [MODEL_DROP_ABSENT] = "drop, not cached",
         [MODEL_DROP_MAYBE] = "drop, maybe",
+        [MODEL_REMOVE] = "remove",
+        [MODEL_REMOVE_ABSENT] = "remove, not cached",
         [MODEL_TAKE] = "take",
         [MODEL_TAKE_UNWRITTEN] = "take, unwritten",
         [MODEL_GET] = "get",
@@ -576,7 +593,9 @@ void model_history_print(FILE *to,
     for (unsigned i = 0; i < history->n; i++) {
         const struct model_way *way = &history->ways[i];
         (void)fprintf(to, "    or: held %" PRIu32 "%s, claimed", way->held,
-                      way->loose ? " (loose)" : "");
+                      way->loose     ? " (loose)"
+                      : way->emptied ? " (emptied)"
+                                     : "");
         for (unsigned k = 0; k < way->n_claims; k++) {
             (void)fprintf(to, " %" PRIu32, way->claim[k]);
         }

@@ -13,13 +13,18 @@
  *     held     a version that only the cache has, or none: then the key's value is what the store has
  *     loose    the held version came by a put with CLEAN, or has no store: it may vanish at any time
  *     flying   a version that write-back has claimed, from before it reaches the store to its completion
+ *     emptied  a delete has taken effect that will discard what the store still has: that is no value
+ *              any more
  *
  *     call (outcome)                      possible when                       afterwards
  *     PUT                                 always                              held
  *     PUT_ABSENT (IF_ABSENT, done)        nothing held                        held
  *     PUT_CLEAN                           always                              held, loose
- *     DROP (failed put, delete)           nothing flying                      nothing held
+ *     DROP (failed put, delete that does  nothing flying                      nothing held
+ *         not discard)
  *     DROP_ABSENT (delete: not cached)    nothing held, nothing flying        -
+ *     REMOVE, REMOVE_ABSENT (delete that  as DROP, DROP_ABSENT                nothing held, emptied
+ *         discards)
  *     DROP_MAYBE (delete: timed out)      as DROP, or without effect
  *     TAKE, TAKE_UNWRITTEN                the stored; the held version;
  *                                         nothing flying                      nothing held
@@ -30,7 +35,7 @@
  *     FLUSHED                             nothing held                        -
  *
  *     the store: ARRIVED (held some time since the last completion, and not dropped since) makes flying
- *     certain, STORED sets what is stored, WRITTEN and REFUSED end flying; WRITTEN ends held, if that is
+ *     certain, STORED sets what is stored and ends emptied, WRITTEN and REFUSED end flying; WRITTEN ends held, if that is
  *     the version.
  *
  * Versions of one key are unique. The state is carried from one part of a history to the next.
@@ -50,6 +55,8 @@ enum model_op {
     MODEL_DROP,
     MODEL_DROP_ABSENT,
     MODEL_DROP_MAYBE,
+    MODEL_REMOVE,
+    MODEL_REMOVE_ABSENT,
     MODEL_TAKE,
     MODEL_TAKE_UNWRITTEN,
     MODEL_GET,
@@ -84,6 +91,7 @@ struct model_way {
     uint32_t flying;
     uint32_t done; /* pending calls that took effect: bits of their places */
     bool loose;
+    bool emptied;
     bool any_claim; /* there were more than fit */
     uint8_t n_claims;
     uint32_t claim[MODEL_CLAIMS]; /* versions held before, which may be claimed: ascending */

@@ -233,18 +233,33 @@ static void a_clean_page_may_go_but_does_not_come_back(void **state)
 static void the_store_forgets_what_is_discarded(void **state)
 {
     (void)state;
-    ACCEPT(CALL(1, 2, MODEL_PUT, 1), WRITE(3, 1), CALL(7, 10, MODEL_DROP, 0),
+    ACCEPT(CALL(1, 2, MODEL_PUT, 1), WRITE(3, 1), CALL(7, 10, MODEL_REMOVE, 0),
            STORE(8, MODEL_STORED, 0), CALL(11, 12, MODEL_MISS, 0));
-    REJECT(CALL(1, 2, MODEL_PUT, 1), WRITE(3, 1), CALL(7, 10, MODEL_DROP, 0),
+    REJECT(CALL(1, 2, MODEL_PUT, 1), WRITE(3, 1), CALL(7, 10, MODEL_REMOVE, 0),
            STORE(8, MODEL_STORED, 0), CALL(11, 12, MODEL_GET, 1));
+    REJECT(CALL(1, 2, MODEL_PUT, 1), CALL(3, 4, MODEL_REMOVE_ABSENT, 0));
+    /* one that has returned, and nothing was discarded */
+    REJECT(CALL(1, 2, MODEL_PUT, 1), WRITE(3, 1), CALL(7, 8, MODEL_REMOVE, 0),
+           CALL(9, 10, MODEL_GET, 1));
+    ACCEPT(CALL(1, 2, MODEL_PUT, 1), WRITE(3, 1), CALL(7, 8, MODEL_DROP, 0),
+           CALL(9, 10, MODEL_GET, 1));
     /* a put that comes in between stays */
-    ACCEPT(CALL(1, 2, MODEL_PUT, 1), WRITE(3, 1), CALL(7, 12, MODEL_DROP, 0),
+    ACCEPT(CALL(1, 2, MODEL_PUT, 1), WRITE(3, 1), CALL(7, 12, MODEL_REMOVE, 0),
            CALL(8, 9, MODEL_PUT, 2), STORE(10, MODEL_STORED, 0), CALL(13, 14, MODEL_GET, 2));
-    /* a read that is under way may still see it */
-    ACCEPT(CALL(1, 2, MODEL_PUT, 1), WRITE(3, 1), CALL(7, 11, MODEL_DROP, 0),
-           STORE(9, MODEL_STORED, 0), CALL(8, 12, MODEL_GET, 1));
-    REJECT(CALL(1, 2, MODEL_PUT, 1), WRITE(3, 1), CALL(7, 11, MODEL_DROP, 0),
+    /* a read that is under way may still see it, and another miss it, but not the other way round */
+    ACCEPT(CALL(1, 2, MODEL_PUT, 1), WRITE(3, 1), CALL(7, 13, MODEL_REMOVE, 0),
+           CALL(8, 9, MODEL_GET, 1), CALL(10, 11, MODEL_MISS, 0), STORE(12, MODEL_STORED, 0));
+    REJECT(CALL(1, 2, MODEL_PUT, 1), WRITE(3, 1), CALL(7, 13, MODEL_REMOVE, 0),
+           CALL(8, 9, MODEL_MISS, 0), CALL(10, 11, MODEL_GET, 1), STORE(12, MODEL_STORED, 0));
+    REJECT(CALL(1, 2, MODEL_PUT, 1), WRITE(3, 1), CALL(7, 11, MODEL_REMOVE, 0),
            STORE(9, MODEL_STORED, 0), CALL(10, 12, MODEL_GET, 1));
+    /* a read that began before a put and ended after the discard may have seen the gap between them */
+    ACCEPT(CALL(1, 2, MODEL_PUT, 1), WRITE(3, 1), CALL(7, 14, MODEL_REMOVE, 0),
+           CALL(8, 13, MODEL_MISS, 0), CALL(9, 10, MODEL_PUT, 2), STORE(12, MODEL_STORED, 0),
+           CALL(15, 16, MODEL_GET, 2));
+    REJECT(CALL(1, 2, MODEL_PUT, 1), WRITE(3, 1), CALL(7, 14, MODEL_DROP, 0),
+           CALL(8, 13, MODEL_MISS, 0), CALL(9, 10, MODEL_PUT, 2), STORE(12, MODEL_STORED, 0),
+           CALL(15, 16, MODEL_GET, 2));
 }
 
 /* Many versions between two writes: the claims do not fit, and none is wrongly rejected. */

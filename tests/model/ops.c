@@ -115,8 +115,8 @@ static unsigned put_flags(struct act *act, const struct model_tenant *tenant)
     if (tenant->bare) {
         flags &= ~(unsigned)ZCACHE_DIRTY; /* it could never leave */
     }
-    if (act->nested && !chance(act, 128)) {
-        flags |= ZCACHE_NOWAIT;
+    if (act->nested && (!act->callback || !chance(act, 128))) {
+        flags |= ZCACHE_NOWAIT; /* room may need a batch that is this thread's to complete */
     }
     return flags;
 }
@@ -484,7 +484,10 @@ static void delete_one(struct act *act)
         if (!refused(act, tenant, rc)) {
             act->log->deletes++;
             if (rc == 0 || rc == ZCACHE_MISS) {
-                model_note(act->log, key, rc == 0 ? MODEL_DROP : MODEL_DROP_ABSENT, 0, call);
+                const bool discards = world.tenants[tenant].reads && (flags & ZCACHE_NOIO) == 0;
+                const enum model_op hit = discards ? MODEL_REMOVE : MODEL_DROP;
+                const enum model_op miss = discards ? MODEL_REMOVE_ABSENT : MODEL_DROP_ABSENT;
+                model_note(act->log, key, rc == 0 ? hit : miss, 0, call);
             } else if (rc == MODEL_DISCARD_ERROR) {
                 REQUIRE((flags & ZCACHE_NOIO) == 0);
                 act->log->failures++;
@@ -523,11 +526,16 @@ static void truncate_some(struct act *act)
         const int rc = zcache_truncate(handle, object, first);
         if (!refused(act, tenant, rc)) {
             const bool sure = rc == 0 || rc == MODEL_DISCARD_ERROR;
+            const bool removed = rc == 0 && world.tenants[tenant].reads;
             if (rc < 0 && !sure) {
                 allow_error(act, rc, 0, false);
             }
             for (uint32_t key = base + first; key < base + pages; key++) {
-                model_note(act->log, key, sure ? MODEL_DROP : MODEL_DROP_MAYBE, 0, call);
+                model_note(act->log, key,
+                           removed ? MODEL_REMOVE
+                           : sure  ? MODEL_DROP
+                                   : MODEL_DROP_MAYBE,
+                           0, call);
             }
         }
         model_leave(tenant);
