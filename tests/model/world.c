@@ -399,13 +399,13 @@ static struct zcache_tenant *open_fixed(unsigned t)
 
 void model_world_open(unsigned n_threads, uint64_t seed, unsigned variant)
 {
-    static const char *const options[] = {
-        "page_max=1K,max_stall_ms=2000,batch_pages=16",
-        "page_max=1K,max_stall_ms=2000,raw_percent=0,full=help,batch_pages=8,inflight_pages=16",
-        "page_max=1K,max_stall_ms=2000,raw_percent=60,fast_percent=100,full=reject,batch_pages=16",
-        "page_max=1K,max_stall_ms=2000,raw_percent=5,fast_percent=10,start_percent=100,batch_pages="
-        "16",
+    static const char *const variants[] = {
+        "batch_pages=16",
+        "raw_percent=0,full=help,batch_pages=8,inflight_pages=16",
+        "raw_percent=60,fast_percent=100,full=reject,batch_pages=16",
+        "raw_percent=5,fast_percent=10,start_percent=100,batch_pages=16",
     };
+    char options[128];
     const unsigned generation = world.generation;
 
     memset(&world, 0, sizeof(world));
@@ -434,7 +434,9 @@ void model_world_open(unsigned n_threads, uint64_t seed, unsigned variant)
         model_store_callbacks(store, MODEL_STORE_ALL,
                               (unsigned)ZCACHE_STORE_SHARED_KEYS |
                                   (variant % 8 == 5 ? (unsigned)ZCACHE_STORE_SERIAL : 0u));
-    world.cache = open_cache(MODEL_CAPACITY, &callbacks, options[variant % 4]);
+    (void)snprintf(options, sizeof(options), "page_max=1K,max_stall_ms=2000,%s",
+                   variants[variant % 4]);
+    world.cache = open_cache(MODEL_CAPACITY, &callbacks, options);
     atomic_store(&store->cache, world.cache);
     world.root = zcache_root(world.cache);
     for (unsigned t = 0; t < MODEL_SLOT; t++) {
