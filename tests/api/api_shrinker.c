@@ -438,8 +438,11 @@ static void once_begun_it_reaches_the_low_mark(void **state)
     while (put_page(root, key_of(1, n), 1, FILL_RANDOM, ZCACHE_DIRTY) == 0) {
         n++;
     }
-    /* Just enough pages that can leave to get below the background mark, and not to the low one. */
-    while (charge_of(root) > 16 * MIB * 95 / 100) {
+    /*
+     * Just enough pages that can leave to get well below the background mark, so that what is replaced
+     * meanwhile does not pass it again, and not to the low one.
+     */
+    while (charge_of(root) > 16 * MIB * 93 / 100) {
         for (uint64_t end = clean + 16; clean < end; clean++) {
             assert_int_equal(put_page(root, key_of(1, clean), 2, FILL_RANDOM, ZCACHE_CLEAN), 0);
         }
