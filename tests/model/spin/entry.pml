@@ -5,14 +5,16 @@
  *     putter ----.                            .---- getter: hit, load
  *     putter ----|       idx -> E[] -> P[]    |---- pinner: pin, promote, load
  *     deleter ---|         the shard          |---- taker
- *     shrinker --'  isolate, claim, write,    `---- store: completes writes, reads, discards
- *                   evict, demote
+ *     shrinker --|  isolate, claim, write,    |---- store: completes writes, reads, discards
+ *                |  evict, demote             |
+ *                `                            `---- compactor: moves records and payloads
  *
  *     state.pml      records, payloads, batches, epoch, progress; what must hold
  *     page.pml       the steps of a page: page.c, lru.c, remove.c
  *     put.pml        put.c; delete of remove.c
  *     writeback.pml  the shrinker: writeback.c, reclaim.c, tier.c
  *     get.pml        get.c, load.c
+ *     compact.pml    compact.c
  *     store.pml      the store's own thread
  *
  * A step is what the code does under one hold of the shard lock or of a list lock, or one look at
@@ -29,8 +31,8 @@
  *
  * check_model runs it; docs/testing.md says what is left out and how to read a counterexample.
  *
- * Configurations.  PUTS_A, PUTS_B, DELETES, GETS, PINS, TAKES: how many calls a thread makes;
- * without any there is no such thread.  What else may happen:
+ * Configurations.  PUTS_A, PUTS_B, DELETES, GETS, PINS, TAKES, MOVES: how many calls a thread
+ * makes; without any there is no such thread.  What else may happen:
  *
  *     PUT_FAILS     a put finds no room            PUT_TIMES_OUT  and gives up its wait
  *     STORE_FAILS   a write fails, with or without effect; so do reads and discards
@@ -59,6 +61,9 @@
 #ifndef TAKES
 #define TAKES 0
 #endif
+#ifndef MOVES
+#define MOVES 0
+#endif
 
 #if DELETES && (GETS || PINS) && defined(STORE_FAILS)
 #error a discard that fails leaves a deleted page to be loaded: check_kept() does not know that
@@ -69,6 +74,7 @@
 #include "put.pml"
 #include "writeback.pml"
 #include "get.pml"
+#include "compact.pml"
 #include "store.pml"
 
 init
@@ -91,6 +97,9 @@ init
 #endif
 #if TAKES
         run taker(T_TAKE, TAKES);
+#endif
+#if MOVES
+        run compactor(T_MOVE, MOVES);
 #endif
         run shrinker();
         run store()

@@ -25,7 +25,7 @@ inline answer_read(r)
     :: R[r].e != NONE && R[r].status == OK ->
         payload_new(rpl, true);
         if
-        :: rpl == NONE -> R[r].status = FAILED
+        :: rpl == NONE /* delivered to its caller only */
         :: else -> P[rpl].content = R[r].content
         fi
     :: else
@@ -41,12 +41,12 @@ inline finish_read(r)
             touch_entry(R[r].e);
             if
             :: !LOAD_COUNTS(R[r].e) -> R[r].status = AGAIN
-            :: LOAD_COUNTS(R[r].e) && R[r].status == OK ->
+            :: LOAD_COUNTS(R[r].e) && rpl != NONE ->
                 publish(R[r].e, rpl, false);
                 check_kept();
                 rpl = NONE
-            :: LOAD_COUNTS(R[r].e) && R[r].status != OK ->
-                E[R[r].e].result = R[r].status;
+            :: LOAD_COUNTS(R[r].e) && rpl == NONE ->
+                E[R[r].e].result = (R[r].status == OK -> AGAIN : R[r].status);
                 unlink(R[r].e)
             fi;
             if
@@ -75,7 +75,11 @@ inline load_page(me, r)
         if
         :: fresh == NONE -> rc = FAILED
 #ifdef READ_THROUGH
+#ifdef BUG_DELETED_READ_THROUGH
         :: fresh != NONE -> /* no room to keep it */
+#else
+        :: fresh != NONE && !announced -> /* no room to keep it; check_discard() */
+#endif
             entry_free(fresh);
             fresh = NONE;
             rc = OK
@@ -113,8 +117,7 @@ inline load_page(me, r)
             wait_goes_on(me, LOADING);
             if
             :: we == NONE ->
-                rc = (E[x_].state == DEAD -> E[x_].result : OK);
-                rc = (rc == OK -> AGAIN : rc);
+                rc = (E[x_].result == OK -> AGAIN : E[x_].result);
                 unref(x_)
             :: else
             fi }

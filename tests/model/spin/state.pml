@@ -35,6 +35,7 @@
 #define T_GET  16
 #define T_PIN  32
 #define T_TAKE 64
+#define T_MOVE 128
 
 #ifndef NE
 #define NE 3 /* records there is memory for; a put that gets none fails */
@@ -49,7 +50,7 @@ typedef Entry {
     byte ver;
     byte pl;     /* payload word */
     byte refs;
-    byte result; /* fill: result of a failed load */
+    byte result; /* fill: result of a load that brought nothing to keep */
     byte guard;  /* sections that were open when it was retired */
     bool dirty;
     bool waited;
@@ -278,6 +279,18 @@ inline entry_free(x)
     E[x].gone = false
 }
 
+inline entry_retire(x)
+{
+    E[x].mem = RETIRED;
+#ifndef BUG_FREED_EARLY
+    E[x].guard = inside;
+#endif
+    if
+    :: E[x].guard == 0 -> entry_free(x)
+    :: else
+    fi
+}
+
 /* zc_core_unref_entry() */
 inline unref(x)
 {
@@ -287,14 +300,7 @@ inline unref(x)
     if
     :: E[x].refs == 0 ->
         assert(E[x].mem == USED && E[x].state == DEAD && idx != x && !E[x].listed);
-        E[x].mem = RETIRED;
-#ifndef BUG_FREED_EARLY
-        E[x].guard = inside;
-#endif
-        if
-        :: E[x].guard == 0 -> entry_free(x)
-        :: else
-        fi
+        entry_retire(x)
     :: else
     fi
 }

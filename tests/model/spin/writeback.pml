@@ -153,12 +153,18 @@ inline fetch_bytes()
 }
 
 #ifdef CORRUPTION
-/* fetch_bytes() finds them damaged, or there is no buffer; unclaim() */
+/* fetch_bytes() has found them damaged, or there was no buffer. */
 inline unclaim()
 {
     become(B[b].e, LIVE);
     if
-    :: E[B[b].e].corrupt = true
+#ifdef BUG_NEWER_CALLED_DAMAGED
+    :: true ->
+#else
+    :: E[B[b].e].ver == B[b].ver ->
+#endif
+        assert(P[E[B[b].e].pl].content == B[b].content); /* which nobody has called damaged */
+        E[B[b].e].corrupt = true
     :: true
     fi;
     wake(B[b].e)
@@ -255,6 +261,7 @@ end_idle:
         :: b != NONE ->
             atomic {
                 touch_payload(w);
+                B[b].content = P[w].content;
                 w = NONE;
                 section_exit(T_SHR)
             }
@@ -265,6 +272,7 @@ end_idle:
                 B[b].e = 0;
                 B[b].ver = 0;
                 B[b].pin = 0;
+                B[b].content = 0;
                 b = NONE
             }
 #endif
