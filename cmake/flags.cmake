@@ -37,7 +37,7 @@ endif()
 
 set(ZCACHE_COVERAGE_FLAGS)
 if(ZCACHE_COVERAGE)
-    set(ZCACHE_COVERAGE_FLAGS --coverage)
+    set(ZCACHE_COVERAGE_FLAGS --coverage -fprofile-update=atomic) # threads count together
 endif()
 
 add_library(zcache_build_flags INTERFACE)
