@@ -45,7 +45,7 @@ static bool is_waited_for(struct zcache_tenant *t)
 static void a_claim_that_is_taken_back_wakes_those_who_wait(void **state)
 {
     struct mem_store *store = mem_store_new(MEM_STORE_SYNC);
-    struct zcache *cache = open_stored(16 * MIB, store, PACKED ",max_stall_ms=3000");
+    struct zcache *cache = open_stored(16 * MIB, store, PACKED ",max_stall_ms=60000");
     struct zcache_tenant *t = open_tenant(zcache_root(cache), "t", 4 * MIB);
     struct remover remover = {.tenant = t};
     struct script_thread flusher;
@@ -61,6 +61,7 @@ static void a_claim_that_is_taken_back_wakes_those_who_wait(void **state)
     WAIT_UNTIL(is_waited_for(t), 10000);
     fail_after(1);
     script_release("writeback.claimed");
+    WAIT_UNTIL(!script_running(&deleter), 10000); /* not only when its time is up */
     script_join(&deleter);
     script_join(&flusher);
     assert_int_equal(remover.rc, 0);
