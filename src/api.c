@@ -759,6 +759,10 @@ int zcache_verify(struct zcache *cache)
 
 /* ---- store and codecs ---------------------------------------------------------------------- */
 
+/*
+ * A thread of the store is in no call that the application could wait for, and by the end of the
+ * batch a close may go on.  So it counts itself out with the last access it makes to the cache.
+ */
 int zcache_done(struct zcache *cache, uint64_t token, int status)
 {
     struct zc_thread *th;
@@ -771,7 +775,7 @@ int zcache_done(struct zcache *cache, uint64_t token, int status)
     if (status > 0) {
         return -EINVAL;
     }
-    atomic_fetch_add(&cache->completing, 1); /* a close waits until we touch nothing more */
+    atomic_fetch_add(&cache->completing, 1);
     th = zc_core_thread(cache);
     if (ZC_UNLIKELY(th == NULL)) {
         /* No memory for it; and what would free some may be the batch in hand. */

@@ -382,7 +382,7 @@ static void settle_status(struct zc_batch *b, int status)
     }
 }
 
-static int complete(struct zcache *cache, struct zc_thread *th, uint64_t token, int status)
+int zc_batch_complete(struct zcache *cache, struct zc_thread *th, uint64_t token, int status)
 {
     struct zc_batch *b = claim_completion(cache, token);
 
@@ -405,20 +405,6 @@ static int complete(struct zcache *cache, struct zc_thread *th, uint64_t token, 
     ZC_SYNC_POINT("batch.finished", b->io_page[0].key);
     batch_unref(b);
     return 0;
-}
-
-/*
- * A thread of the store is in no call that the application could wait for, and by the end of the
- * batch a close may go on.  So it counts itself out with the last access it makes to the cache.
- */
-int zc_batch_complete(struct zcache *cache, struct zc_thread *th, uint64_t token, int status)
-{
-    int rc;
-
-    atomic_fetch_add(&cache->completing, 1);
-    rc = complete(cache, th, token, status);
-    atomic_fetch_sub(&cache->completing, 1);
-    return rc;
 }
 
 int zc_batch_wait(struct zc_batch *batch, uint64_t deadline_ns)

@@ -35,9 +35,7 @@
 #include "tenant.h"
 
 #define KEYS        128u
-#define DUE_PART    40u                 /* of the allocated bytes may be empty room */
-#define DUE_BYTES   (UINT64_C(2) << 20) /* and so much more: half a slab for each class in use */
-#define REST_MIN_NS UINT64_C(50000000)  /* between two runs; doubles while they win little */
+#define REST_MIN_NS UINT64_C(50000000) /* between two runs; doubles while they win little */
 #define REST_MAX_NS UINT64_C(60000000000)
 #define REST_TIMES  19u                   /* the CPU time of the last */
 #define SLAB_BYTES  (UINT64_C(300) << 10) /* the largest slab, and the head of a chunk */
@@ -310,7 +308,7 @@ uint64_t zc_compact_when(struct zcache *cache)
     for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
         excess += zc_pool_excess(cache->pool[i]);
     }
-    if (excess <= DUE_BYTES + zc_sub_sat(resident(cache), excess) / DUE_PART) {
+    if (!zc_core_is_sparse(excess, zc_sub_sat(resident(cache), excess))) {
         return 0;
     }
     return ZC_MAX(atomic_load(&cache->compact_ns), 1);

@@ -33,8 +33,6 @@
 #define PREPAID_MIN    (UINT64_C(192) << 10)
 #define PREPAID_MAX    (UINT64_C(8) << 20)
 #define LIMBO_BYTES    (UINT64_C(64) << 10)
-#define SPARSE_PART    40u
-#define SPARSE_BYTES   (UINT64_C(2) << 20)
 #define LOG_WINDOW_NS  UINT64_C(1000000000)
 #define LOG_PER_WINDOW 10u
 
@@ -360,7 +358,7 @@ void zc_core_look_at_slabs(struct zcache *cache)
     uint64_t charge = zc_sub_sat(zc_quota_charge(&cache->account),
                                  atomic_load_explicit(&cache->prepaid, memory_order_relaxed));
 
-    if (resident > charge + charge / SPARSE_PART + SPARSE_BYTES &&
+    if (zc_core_is_sparse(zc_sub_sat(resident, charge), charge) &&
         atomic_load_explicit(&cache->compact_planned, memory_order_relaxed) == 0) {
         zc_bell_ring(cache, ZC_BELL_COMPACT);
     }
