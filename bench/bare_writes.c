@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#define _GNU_SOURCE 1 /* NOLINT(bugprone-reserved-identifier) */
 #include "bare_writes.h"
 #include "fail.h"
 #include "slow_store.h"
@@ -8,6 +9,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -18,16 +20,25 @@
  * The file.
  */
 
-void bare_file_open(struct bare_file *f, const struct corpus *corpus, const char *path)
+void bare_file_open(struct bare_file *f,
+                    const struct corpus *corpus,
+                    const char *path,
+                    struct bare_way way)
 {
-    *f = (struct bare_file){.corpus = corpus, .fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
+    const int flags = O_RDWR | O_CREAT | O_CLOEXEC | (way.direct ? O_DIRECT : 0);
+
+    *f = (struct bare_file){.corpus = corpus, .way = way, .fd = open(path, flags, 0600)};
     if (f->fd < 0) {
         fail("%s: %s", path, error_text(-errno));
+    }
+    if (way.direct && posix_memalign(&f->aligned, 4096, GROUP_PAGES * corpus->page_bytes) != 0) {
+        fail("no memory");
     }
 }
 
 void bare_file_close(struct bare_file *f)
 {
+    free(f->aligned);
     (void)close(f->fd);
 }
 
@@ -41,24 +52,49 @@ static struct iovec piece(const void *data, size_t len)
     return (struct iovec){.iov_base = base.out, .iov_len = len};
 }
 
-static int write_group(const struct bare_file *f, size_t first)
+static void add_page(const struct bare_file *f, size_t page, struct iovec *iov, int *n)
 {
     static const unsigned char header[SLOT_HEADER_BYTES];
-    const struct corpus *corpus = f->corpus;
-    const size_t slot_bytes = SLOT_HEADER_BYTES + corpus->page_bytes;
+
+    if (f->way.slots) {
+        iov[(*n)++] = piece(header, sizeof header);
+    }
+    iov[(*n)++] = piece(corpus_page(f->corpus, page), f->corpus->page_bytes);
+}
+
+static void align(const struct bare_file *f, struct iovec *iov, int *n)
+{
+    char *to = f->aligned;
+
+    for (int i = 0; i < *n; i++) {
+        memcpy(to, iov[i].iov_base, iov[i].iov_len);
+        to += iov[i].iov_len;
+    }
+    iov[0] = (struct iovec){.iov_base = f->aligned, .iov_len = (size_t)(to - (char *)f->aligned)};
+    *n = 1;
+}
+
+static int write_group(const struct bare_file *f, size_t first)
+{
+    const size_t page_bytes = f->corpus->page_bytes;
+    const size_t slot = page_bytes + (f->way.slots ? SLOT_HEADER_BYTES : 0);
+    const size_t head = f->way.slots ? FILE_HEADER_BYTES : 0;
     struct iovec iov[2 * GROUP_PAGES];
+    size_t end = first;
     int n = 0;
     ssize_t rc;
 
-    for (size_t i = first; i < first + GROUP_PAGES && i < corpus->pages; i++) {
-        iov[n++] = piece(header, sizeof header);
-        iov[n++] = piece(corpus_page(corpus, i), corpus->page_bytes);
+    for (; end < first + GROUP_PAGES && end < f->corpus->pages; end++) {
+        add_page(f, end, iov, &n);
     }
-    rc = pwritev(f->fd, iov, n, (off_t)(FILE_HEADER_BYTES + first * slot_bytes));
+    if (f->aligned != NULL) {
+        align(f, iov, &n);
+    }
+    rc = pwritev(f->fd, iov, n, (off_t)(head + first * slot));
     if (rc < 0) {
         return -errno;
     }
-    return (size_t)rc == (size_t)n / 2 * slot_bytes ? 0 : -EIO;
+    return (size_t)rc == (end - first) * slot ? 0 : -EIO;
 }
 
 int bare_file_pass(void *ctx)
@@ -68,6 +104,9 @@ int bare_file_pass(void *ctx)
 
     for (size_t i = 0; i < f->corpus->pages && rc == 0; i += GROUP_PAGES) {
         rc = write_group(f, i);
+    }
+    if (rc == 0 && f->way.sync && fdatasync(f->fd) != 0) {
+        rc = -errno;
     }
     return rc;
 }

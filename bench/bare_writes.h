@@ -8,16 +8,29 @@
 
 #include "corpus.h"
 
+#include <stdbool.h>
+
 #define GROUP_SHIFT 4 /* as the stores' */
 #define GROUP_PAGES (1u << GROUP_SHIFT)
 
-/* pwritev() of a group after the other into a file laid out as the file store's. */
-struct bare_file {
-    const struct corpus *corpus;
-    int fd;
+struct bare_way {
+    bool slots;  /* as file_store's files: a head of 4096 bytes, and 16 bytes before each page */
+    bool direct; /* past the system's page cache, from aligned copies */
+    bool sync;   /* fdatasync() at the end of a pass */
 };
 
-void bare_file_open(struct bare_file *f, const struct corpus *corpus, const char *path);
+/* pwritev() of a group after the other. */
+struct bare_file {
+    const struct corpus *corpus;
+    struct bare_way way;
+    int fd;
+    void *aligned; /* where a group is copied first, if that is the way */
+};
+
+void bare_file_open(struct bare_file *f,
+                    const struct corpus *corpus,
+                    const char *path,
+                    struct bare_way way);
 void bare_file_close(struct bare_file *f);
 
 /* A subject's pass. */

@@ -3,11 +3,17 @@
  * writeback: what it takes to get dirty pages to a store: a flush of the whole corpus, whose pages
  * are raw and dirty, in groups of 16.
  *
- *   file  the file store of the examples, buffered,  beside  pwritev() of the same groups into the
- *         without its barrier                                same kind of file, without checksums
- *   slow  a store that completes each batch after    beside  a loop that keeps as many pages in
- *         1 ms, from a thread of its own                     flight; `theory_ops_per_s` is the
- *                                                            pages in flight by 1 ms
+ *   file      uring_store of the examples, barrier     beside  pwritev() of the same groups into the
+ *             included                                         same kind of file, and fdatasync()
+ *   buffered  the same without the barrier, that is      beside  the same without fdatasync()
+ *             into the system's page cache
+ *   direct    the same past the page cache, with the     beside  the same, with a copy of each group in
+ *             barrier                                          aligned memory
+ *   journal   file_store of the examples, which writes   beside  pwritev() of the same groups into the
+ *             every page twice, with checksums                 same kind of file, once and without
+ *   slow      a store that completes each batch after    beside  a loop that keeps as many pages in
+ *             1 ms, from a thread of its own                   flight; `theory_ops_per_s` is the
+ *                                                              pages in flight by 1 ms
  */
 #include "bare_writes.h"
 #include "cached.h"
@@ -16,6 +22,7 @@
 #include "file_store.h"
 #include "lineup.h"
 #include "slow_store.h"
+#include "uring_store.h"
 #include "work_dir.h"
 
 #include <math.h>
@@ -102,32 +109,90 @@ static void run_lineup(struct report *report,
     order_free(&order);
 }
 
-static void run_file(struct report *report, const struct corpus *corpus)
-{
+/* Two places in a directory that goes with them. */
+struct places {
     struct work_dir dir;
+    char store[300];
+    char bare[300];
+};
+
+static void places_make(struct places *p, const struct report *report)
+{
+    work_dir_make(&p->dir, report->opts->work_dir != NULL ? report->opts->work_dir : "/tmp");
+    (void)snprintf(p->store, sizeof p->store, "%s/pages.d", p->dir.path);
+    (void)snprintf(p->bare, sizeof p->bare, "%s/bare", p->dir.path);
+}
+
+static void run_beside(struct report *report,
+                       const char *name,
+                       struct cached *cached,
+                       struct bare_file *bare)
+{
+    run_lineup(report, name, cached,
+               (struct subject){.name = "bare", .ctx = bare, .pass = bare_file_pass}, NAN);
+}
+
+/* How a case writes. */
+enum mode {
+    BUFFERED = 0,
+    DIRECT = 1 << 0,
+    DURABLE = 1 << 1 /* a barrier, or fdatasync(), at the end */
+};
+
+static void run_uring(struct report *report,
+                      const struct corpus *corpus,
+                      const char *name,
+                      unsigned mode)
+{
+    struct places places;
+    struct bare_file bare;
+    struct uring_store *files;
+    struct zcache_store store;
+    struct cached cached;
+    unsigned inflight_pages;
+    const struct bare_way way = {.direct = (mode & DIRECT) != 0, .sync = (mode & DURABLE) != 0};
+
+    places_make(&places, report);
+    must(uring_store_open(places.store, corpus->page_bytes, way.direct ? URING_STORE_DIRECT : 0,
+                          &files),
+         places.store);
+    store = *uring_store_callbacks(files);
+    if (!way.sync) {
+        store.barrier = NULL;
+    }
+    bare_file_open(&bare, corpus, places.bare, way);
+    open_over(&cached, corpus, &store, &inflight_pages);
+    uring_store_attach(files, cached.cache);
+
+    run_beside(report, name, &cached, &bare);
+
+    cached_close(&cached);
+    bare_file_close(&bare);
+    must(uring_store_close(files), "close the store");
+    work_dir_remove(&places.dir);
+}
+
+static void run_journal(struct report *report, const struct corpus *corpus)
+{
+    struct places places;
     struct bare_file bare;
     struct file_store *files;
     struct zcache_store store;
     struct cached cached;
     unsigned inflight_pages;
-    char path[300];
 
-    work_dir_make(&dir, report->opts->work_dir != NULL ? report->opts->work_dir : "/tmp");
-    (void)snprintf(path, sizeof path, "%s/pages.d", dir.path);
-    must(file_store_open(path, corpus->page_bytes, &files), path);
+    places_make(&places, report);
+    must(file_store_open(places.store, corpus->page_bytes, &files), places.store);
     store = *file_store_callbacks(files);
-    store.barrier = NULL;
-    (void)snprintf(path, sizeof path, "%s/bare", dir.path);
-    bare_file_open(&bare, corpus, path);
+    bare_file_open(&bare, corpus, places.bare, (struct bare_way){.slots = true, .sync = true});
     open_over(&cached, corpus, &store, &inflight_pages);
 
-    run_lineup(report, "file", &cached,
-               (struct subject){.name = "bare", .ctx = &bare, .pass = bare_file_pass}, NAN);
+    run_beside(report, "journal", &cached, &bare);
 
     cached_close(&cached);
     bare_file_close(&bare);
     must(file_store_close(files), "close the file store");
-    work_dir_remove(&dir);
+    work_dir_remove(&places.dir);
 }
 
 static void batch_done(void *ctx, uint64_t token)
@@ -171,7 +236,12 @@ static void check(const struct bench_options *opts)
 static void run(struct report *report, const struct corpus *corpus)
 {
     report_columns(report, columns, sizeof columns / sizeof columns[0]);
-    run_file(report, corpus);
+    run_uring(report, corpus, "file", DURABLE);
+    run_uring(report, corpus, "buffered", BUFFERED);
+    if (corpus->page_bytes % 4096 == 0) {
+        run_uring(report, corpus, "direct", DIRECT | DURABLE);
+    }
+    run_journal(report, corpus);
     run_slow(report, corpus);
 }
 

@@ -109,11 +109,15 @@ static int fetch_bytes(const struct zc_where *w,
 }
 
 /*
- * Claims the page of @key and adds it to the batch.
+ * Claims the page of @key and adds it to the batch.  @isolated is a record of it that the caller holds,
+ * or NULL: while it is LIVE it is the one, and need not be looked up.
  * 0; -ENOENT there is none to write; -EAGAIN all buffers are out, -ENOMEM: the batch must go as it
  * is; -EBADMSG.
  */
-static int claim(struct zc_batch *b, struct zc_thread *th, struct zcache_key key, bool isolated)
+static int claim(struct zc_batch *b,
+                 struct zc_thread *th,
+                 struct zcache_key key,
+                 struct zc_entry *isolated)
 {
     struct zc_where w = zc_page_where(b->tenant, th, key);
     struct zc_batch_page *bp = &b->page[b->io.n_pages];
@@ -123,12 +127,14 @@ static int claim(struct zc_batch *b, struct zc_thread *th, struct zcache_key key
     int rc;
 
     ZC_SYNC_POINT("writeback.picked", key);
-    *bp = (struct zc_batch_page){.isolated = isolated};
+    *bp = (struct zc_batch_page){0};
     *ip = (struct zcache_io_page){.key = key};
     zc_epoch_stock(th->epoch, 2);
     zc_epoch_enter(th->epoch);
     zc_lock_acquire(&w.shard->lock);
-    e = zc_shard_find_locked(w.shard, w.hash, b->tenant->slot, key);
+    e = isolated != NULL && zc_entry_state(isolated) == ZC_LIVE
+            ? isolated
+            : zc_shard_find_locked(w.shard, w.hash, b->tenant->slot, key);
     if (e == NULL || !claimable_locked(b->tenant, e)) {
         zc_lock_release(&w.shard->lock);
         zc_epoch_exit(th->epoch);
@@ -306,7 +312,7 @@ static void add_neighbours(struct zc_batch *b, struct zc_thread *th, unsigned ro
         int rc;
 
         key.page = first + i;
-        rc = in_batch(b, key.page) ? 0 : claim(b, th, key, false);
+        rc = in_batch(b, key.page) ? 0 : claim(b, th, key, NULL);
         if (rc == -EAGAIN || rc == -ENOMEM) {
             return;
         }
@@ -415,7 +421,7 @@ static unsigned write_group(struct zcache_tenant *t,
     }
     while (used < n && b->io.n_pages < room && same_group(t, first, pages[used]->key)) {
         struct zc_entry *e = pages[used];
-        int rc = claim(b, th, e->key, true);
+        int rc = claim(b, th, e->key, e);
 
         if ((rc == -EAGAIN || rc == -ENOMEM) && b->io.n_pages > 0) {
             break;
@@ -427,7 +433,6 @@ static unsigned write_group(struct zcache_tenant *t,
             zc_page_putback(t->cache, th, e, true);
         } else if (b->page[b->io.n_pages - 1].entry != e) {
             /* The key has a new record: write that one; ours is dead. */
-            b->page[b->io.n_pages - 1].isolated = false;
             zc_page_putback(t->cache, th, e, true);
         } else {
             b->page[b->io.n_pages - 1].isolated = true;

@@ -40,7 +40,7 @@ COMMANDS = {
               "get-fast": {"bare", "rocksdb-csc"},
               "put-raw": {"memcpy", "rocksdb-csc", "rocksdb-lru", "nbdkit-zstd"}},
     "tenants": {"get-raw": set(), "put-raw": set(), "fairness": set()},
-    "writeback": {"file": {"bare"}, "slow": {"bare"}},
+    "writeback": {"file": {"bare"}, "buffered": {"bare"}, "direct": {"bare"}, "journal": {"bare"}, "slow": {"bare"}},
     "churn": {"fresh": {"rocksdb-lru"}, "churned": {"rocksdb-csc", "rocksdb-lru"},
               "shrunk": {"rocksdb-lru"}},
 }
