@@ -330,7 +330,7 @@ static void class_free(struct zc_pool *pool,
     zc_lock_release(&c->lock);
 
     while (!zc_list_empty(&doomed)) {
-        slab = ZC_CONTAINER_OF(doomed.next, struct zc_slab, link);
+        slab = ZC_CONTAINER_OF(zc_list_next(&doomed), struct zc_slab, link);
         zc_list_del(&slab->link);
         slab_destroy(pool, slab);
         move_end(pool);

@@ -286,7 +286,7 @@ static inline struct zc_chunk *zc_chunk_bins_find(const struct zc_chunk_bins *bi
         }
         bits = bins->used[word];
     }
-    return ZC_CONTAINER_OF(bins->bin[word * 64 + (unsigned)__builtin_ctzll(bits)].next,
+    return ZC_CONTAINER_OF(zc_list_next(&bins->bin[word * 64 + (unsigned)__builtin_ctzll(bits)]),
                            struct zc_chunk, link);
 }
 

@@ -127,7 +127,8 @@ static inline uint32_t zc_slabs_begin_leaving(struct zc_slabs *slabs, uint64_t l
 
     for (unsigned g = 0; g < ZC_SLAB_FULL && slabs->n_slabs - n > needed; g++) {
         while (!zc_list_empty(&slabs->group[g]) && slabs->n_slabs - n > needed) {
-            struct zc_slab *slab = ZC_CONTAINER_OF(slabs->group[g].next, struct zc_slab, link);
+            struct zc_slab *slab =
+                ZC_CONTAINER_OF(zc_list_next(&slabs->group[g]), struct zc_slab, link);
 
             zc_slabs_remove(slabs, slab);
             zc_slabs_link(slabs, slab, ZC_SLAB_LEAVING);
@@ -142,7 +143,7 @@ static inline void zc_slabs_end_leaving(struct zc_slabs *slabs)
 {
     while (!zc_list_empty(&slabs->group[ZC_SLAB_LEAVING])) {
         struct zc_slab *slab =
-            ZC_CONTAINER_OF(slabs->group[ZC_SLAB_LEAVING].next, struct zc_slab, link);
+            ZC_CONTAINER_OF(zc_list_next(&slabs->group[ZC_SLAB_LEAVING]), struct zc_slab, link);
 
         zc_slabs_remove(slabs, slab);
         zc_slabs_add(slabs, slab);
@@ -155,7 +156,8 @@ static inline struct zc_slab *zc_slabs_fullest(const struct zc_slabs *slabs)
     if (slabs->groups == 0) {
         return NULL;
     }
-    return ZC_CONTAINER_OF(slabs->group[zc_log2_floor(slabs->groups)].next, struct zc_slab, link);
+    return ZC_CONTAINER_OF(zc_list_next(&slabs->group[zc_log2_floor(slabs->groups)]),
+                           struct zc_slab, link);
 }
 
 /* After a change of the live objects: to the right group. */
