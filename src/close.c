@@ -79,10 +79,10 @@ static bool becomes_dirty(const struct zcache_tenant *parent)
 static void detach_locked(const struct zc_where *from, struct zc_entry *e, struct zc_version *v)
 {
     v->word = atomic_load_explicit(&e->payload, memory_order_relaxed);
-    v->fill = atomic_load_explicit(&e->fill, memory_order_relaxed);
-    v->tag = e->tag;
+    v->fill = zc_entry_fill(e, v->word);
+    v->tag = zc_entry_tag(e);
     v->tier = zc_entry_tier(e);
-    v->flags = atomic_load_explicit(&e->flags, memory_order_relaxed) &
+    v->flags = zc_entry_flags(e) &
                (ZC_F_DIRTY | ZC_F_INCOMPRESSIBLE | ZC_F_NO_FAST | ZC_F_NO_DENSE | ZC_F_CORRUPT);
     zc_page_release_locked(from, e);
     if (!zc_word_is_same(v->word) && zc_payload_is_raw(zc_word_payload(v->word))) {

@@ -354,7 +354,9 @@ void zc_progress_end(struct zcache *cache)
 /* A hint only: the charge has a part that is not in the pools. */
 void zc_core_look_at_slabs(struct zcache *cache)
 {
-    uint64_t resident = atomic_load_explicit(&cache->bound.resident, memory_order_relaxed);
+    uint64_t resident =
+        zc_sub_sat(atomic_load_explicit(&cache->bound.resident, memory_order_relaxed),
+                   atomic_load_explicit(&cache->bound.unusable, memory_order_relaxed));
     uint64_t charge = zc_sub_sat(zc_quota_charge(&cache->account),
                                  atomic_load_explicit(&cache->prepaid, memory_order_relaxed));
 

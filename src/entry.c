@@ -49,29 +49,48 @@ void zc_entry_init(struct zc_entry *e, uint32_t slot, unsigned node, struct zcac
     zc_list_init(&e->lru);
 }
 
+/* Release, because a lookup that goes on from here needs what whoever linked the next one wrote. */
+void zc_entry_set_flags(struct zc_entry *e, unsigned flags)
+{
+    const struct zc_entry *next = zc_link_load(&e->link, memory_order_relaxed);
+
+    atomic_store_explicit(&e->link, (uint64_t)flags << ZC_LINK_BITS | (uint64_t)(uintptr_t)next,
+                          memory_order_release);
+}
+
 void zc_entry_become(struct zc_entry *e, enum zc_state to)
 {
-    uint16_t flags = atomic_load_explicit(&e->flags, memory_order_relaxed);
+    unsigned flags = zc_entry_flags(e);
 
     ZC_ASSERT((legal[flags & ZC_F_STATE] & (1u << to)) != 0);
-    atomic_store_explicit(&e->flags, (uint16_t)((flags & ~(unsigned)ZC_F_STATE) | (unsigned)to),
-                          memory_order_relaxed);
+    zc_entry_set_flags(e, (flags & ~(unsigned)ZC_F_STATE) | (unsigned)to);
 }
 
 void zc_entry_set(struct zc_entry *e, unsigned flags)
 {
-    unsigned old = atomic_load_explicit(&e->flags, memory_order_relaxed);
-
     ZC_DEBUG_ASSERT((flags & ZC_F_STATE) == 0);
-    atomic_store_explicit(&e->flags, (uint16_t)(old | flags), memory_order_relaxed);
+    zc_entry_set_flags(e, zc_entry_flags(e) | flags);
 }
 
 void zc_entry_clear(struct zc_entry *e, unsigned flags)
 {
-    unsigned old = atomic_load_explicit(&e->flags, memory_order_relaxed);
-
     ZC_DEBUG_ASSERT((flags & ZC_F_STATE) == 0);
-    atomic_store_explicit(&e->flags, (uint16_t)(old & ~flags), memory_order_relaxed);
+    zc_entry_set_flags(e, zc_entry_flags(e) & ~flags);
+}
+
+uint64_t zc_entry_tag(const struct zc_entry *e)
+{
+    return zc_word_has_fill(atomic_load_explicit(&e->payload, memory_order_relaxed))
+               ? 0
+               : atomic_load_explicit(&e->tag_or_fill, memory_order_relaxed);
+}
+
+void zc_entry_set_tag(struct zc_entry *e, uint64_t tag)
+{
+    if (!zc_word_has_fill(atomic_load_explicit(&e->payload, memory_order_relaxed))) {
+        atomic_store_explicit(&e->tag_or_fill, tag, memory_order_relaxed);
+    }
+    ZC_DEBUG_ASSERT(zc_entry_tag(e) == tag);
 }
 
 struct zc_sizes zc_word_sizes(uint64_t word)

@@ -110,8 +110,9 @@ static inline size_t zc_payload_size(const struct zc_payload *p)
 
 /*
  * 0: nothing yet.  Bit 0 clear: a payload.  Bit 0 set: a same-filled page: length - 1 in bits 1 to
- * 20, 43 bits of a hash of entry.fill and the length above.  The hash is the page's checksum, and
- * tells a reader that the word and the fill it read belong together.
+ * 20, 43 bits of a hash of the repeated word and the length above.  The hash is the page's checksum,
+ * and tells a reader that the word and the fill it read belong together.  The fill itself is in
+ * entry.tag_or_fill, unless it is 0, which the hash alone tells.
  */
 static inline bool zc_word_is_same(uint64_t word)
 {
@@ -131,6 +132,21 @@ static inline uint64_t zc_word_same(uint32_t len, uint64_t fill)
 static inline uint32_t zc_word_same_len(uint64_t word)
 {
     return (uint32_t)((word >> 1) & 0xfffffu) + 1;
+}
+
+/** zc_word_has_fill() - whether it is of a page that repeats a word other than 0. */
+static inline bool zc_word_has_fill(uint64_t word)
+{
+    return zc_word_is_same(word) && word != zc_word_same(zc_word_same_len(word), 0);
+}
+
+/**
+ * zc_same_possible() - whether a page that repeats @fill can do without a payload: there is room for
+ * a tag or for a fill.
+ */
+static inline bool zc_same_possible(uint64_t fill, uint64_t tag)
+{
+    return fill == 0 || tag == 0;
 }
 
 static inline struct zc_payload *zc_word_payload(uint64_t word)
@@ -162,7 +178,7 @@ enum zc_state {
     ZC_DEAD = 3
 };
 
-/* entry.flags, written under the shard lock; bits 0 and 1 are the state. */
+/* An entry's flags, 16 bits, written under the shard lock; bits 0 and 1 are the state. */
 enum zc_entry_flags {
     ZC_F_STATE = 0x3,
     ZC_F_DIRTY = 1 << 2,
@@ -173,7 +189,7 @@ enum zc_entry_flags {
     ZC_F_WAITED = 1 << 7,  /* someone waits for it: do not start another write */
     ZC_F_CORRUPT = 1 << 8, /* its payload is damaged: left alone */
     ZC_F_REPARENTED = 1 << 9,
-    ZC_F_LOAD_ENDED = 1 << 10 /* its load brought no bytes: fill is the load's result */
+    ZC_F_LOAD_ENDED = 1 << 10 /* its load brought no bytes: tag_or_fill is the load's result */
 };
 
 /* entry.where, written under the list lock. */
@@ -188,29 +204,63 @@ enum zc_entry_where {
 #define ZC_OWNER_SLOT       0xfffffu
 #define ZC_OWNER_NODE_SHIFT 20
 
+/*
+ * A cache line, so that a lookup touches one for each page it passes.  What it costs: addresses take 48
+ * bits, and one word serves for two things that a page hardly ever has together.
+ */
 struct zc_entry {
     /* written under the shard lock, read in sections */
-    _Atomic(struct zc_entry *) next;
+    _Atomic uint64_t link; /* next of the bucket, below; the flags, which may be peeked at, above */
     _Atomic uint64_t payload; /* word; release: its bytes are complete */
-    _Atomic uint64_t fill;    /* of a same-filled page; result of a failed load */
     /* set once */
     struct zcache_key key;
     uint32_t owner; /* tenant's slot, node */
     /* under the shard lock */
     uint32_t version;
-    uint64_t tag;
-    _Atomic uint16_t flags; /* may be peeked at */
+    _Atomic uint64_t
+        tag_or_fill; /* a page that repeats a word but 0 has no tag, and this is the word */
+    /* under the list lock */
+    struct zc_list lru;
+    /* atomic */
+    _Atomic uint16_t refs; /* index, reclaimer, batch, waiters */
     /* written by hits, without a lock */
     _Atomic uint8_t referenced;
     /* under the list lock too */
     _Atomic uint8_t where; /* may be peeked at */
-    /* atomic */
-    _Atomic uint32_t refs; /* index, reclaimer, batch, waiters */
-    /* under the list lock */
-    struct zc_list lru;
 };
 
-_Static_assert(sizeof(struct zc_entry) <= 80, "an entry's size counts a million times");
+_Static_assert(sizeof(struct zc_entry) == ZC_CACHE_LINE, "an entry's size counts a million times");
+
+#define ZC_REFS_MAX 60000u /* waiters beyond it do not wait */
+
+/* ---- links of a bucket: an entry's and the bucket's own, which has no flags ------------------ */
+
+#define ZC_LINK_BITS 48u
+
+static inline struct zc_entry *zc_link_entry(uint64_t link)
+{
+    return (struct zc_entry *)(uintptr_t)(link & ((UINT64_C(1) << ZC_LINK_BITS) - 1));
+}
+
+static inline struct zc_entry *zc_link_load(const _Atomic uint64_t *link, memory_order order)
+{
+    return zc_link_entry(atomic_load_explicit(link, order));
+}
+
+/** zc_link_store() - lead to @e; under the shard lock, as the flags beside it. */
+static inline void zc_link_store(_Atomic uint64_t *link,
+                                 const struct zc_entry *e,
+                                 memory_order order)
+{
+    const uint64_t flags = atomic_load_explicit(link, memory_order_relaxed) >> ZC_LINK_BITS;
+
+    atomic_store_explicit(link, flags << ZC_LINK_BITS | (uint64_t)(uintptr_t)e, order);
+}
+
+static inline unsigned zc_entry_flags(const struct zc_entry *e)
+{
+    return (unsigned)(atomic_load_explicit(&e->link, memory_order_relaxed) >> ZC_LINK_BITS);
+}
 
 static inline uint32_t zc_entry_slot(const struct zc_entry *e)
 {
@@ -224,12 +274,12 @@ static inline unsigned zc_entry_node(const struct zc_entry *e)
 
 static inline enum zc_state zc_entry_state(const struct zc_entry *e)
 {
-    return (enum zc_state)(atomic_load_explicit(&e->flags, memory_order_relaxed) & ZC_F_STATE);
+    return (enum zc_state)(zc_entry_flags(e) & ZC_F_STATE);
 }
 
 static inline bool zc_entry_has(const struct zc_entry *e, unsigned flag)
 {
-    return (atomic_load_explicit(&e->flags, memory_order_relaxed) & flag) != 0;
+    return (zc_entry_flags(e) & flag) != 0;
 }
 
 static inline enum zcache_tier zc_entry_tier(const struct zc_entry *e)
@@ -253,16 +303,34 @@ void zc_entry_become(struct zc_entry *e, enum zc_state to);
 /* Under the shard lock. */
 void zc_entry_set(struct zc_entry *e, unsigned flags);
 void zc_entry_clear(struct zc_entry *e, unsigned flags);
+void zc_entry_set_flags(struct zc_entry *e, unsigned flags); /* all of them, the state too */
+uint64_t zc_entry_tag(const struct zc_entry *e);
+/** zc_entry_set_tag() - for the payload word of the moment, so that is set first. */
+void zc_entry_set_tag(struct zc_entry *e, uint64_t tag);
+
+/** zc_entry_fill() - what the page of @word repeats, if nothing was published since. */
+static inline uint64_t zc_entry_fill(const struct zc_entry *e, uint64_t word)
+{
+    return zc_word_has_fill(word) ? atomic_load_explicit(&e->tag_or_fill, memory_order_relaxed) : 0;
+}
 
 static inline void zc_entry_ref(struct zc_entry *e)
 {
-    atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
+    uint16_t before = atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
+
+    ZC_ASSERT(before != UINT16_MAX);
+}
+
+/** zc_entry_crowded() - so many hold it that another waiter must not. */
+static inline bool zc_entry_crowded(const struct zc_entry *e)
+{
+    return atomic_load_explicit(&e->refs, memory_order_relaxed) >= ZC_REFS_MAX;
 }
 
 /** zc_entry_unref() - let go.  Return: true if that was the last one: retire the record. */
 static inline bool zc_entry_unref(struct zc_entry *e)
 {
-    uint32_t before = atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel);
+    uint16_t before = atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel);
 
     ZC_ASSERT(before != 0);
     return before == 1;

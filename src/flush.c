@@ -47,7 +47,7 @@ struct flush {
 
 static bool wanted_locked(const struct flush *f, const struct zc_entry *e)
 {
-    return e->tag <= f->up_to_tag && !zc_writeback_blocked(f->t, e) &&
+    return zc_entry_tag(e) <= f->up_to_tag && !zc_writeback_blocked(f->t, e) &&
            !zc_entry_has(e, ZC_F_CORRUPT);
 }
 
@@ -117,7 +117,7 @@ static int count_left(void *ctx, struct zc_entry *e)
     const struct flush *f = left->flush;
 
     if (zc_entry_slot(e) != f->t->slot || !zc_entry_has(e, ZC_F_DIRTY) ||
-        zc_entry_has(e, ZC_F_PARITY) != (left->parity != 0) || e->tag > f->up_to_tag) {
+        zc_entry_has(e, ZC_F_PARITY) != (left->parity != 0) || zc_entry_tag(e) > f->up_to_tag) {
         return 0;
     }
     if (zc_entry_has(e, ZC_F_CORRUPT)) {

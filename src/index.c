@@ -6,7 +6,7 @@
  *         low bits   bucket            segment[0] -> | 0 | 1 | 2 | 3 | 4 | ...   512 buckets each
  *                                                    |
  *                                                    `-> entry -> entry -> NULL   through
- *                                                    entry.next
+ *                                                    entry.link
  *
  * Chains go through the entries, so the table costs one pointer per bucket.  Growth is linear
  * hashing (Litwin 1980): when there are more than 3/2 entries per bucket, the next bucket in order
@@ -78,7 +78,7 @@ static uint32_t bucket_number(uint64_t hash, uint32_t n_buckets)
     return b < n_buckets ? b : b & (mask >> 1);
 }
 
-static _Atomic(struct zc_entry *) *bucket_at(struct zc_shard *shard, uint32_t b)
+static _Atomic uint64_t *bucket_at(struct zc_shard *shard, uint32_t b)
 {
     struct zc_segment *s =
         atomic_load_explicit(&shard->segment[b / ZC_SEGMENT_BUCKETS], memory_order_acquire);
@@ -86,15 +86,15 @@ static _Atomic(struct zc_entry *) *bucket_at(struct zc_shard *shard, uint32_t b)
     return &s->bucket[b % ZC_SEGMENT_BUCKETS];
 }
 
-static struct zc_entry *chain_find(_Atomic(struct zc_entry *) *head,
+static struct zc_entry *chain_find(const _Atomic uint64_t *head,
                                    uint32_t slot,
                                    struct zcache_key key)
 {
-    struct zc_entry *e = atomic_load_explicit(head, memory_order_acquire);
+    struct zc_entry *e = zc_link_load(head, memory_order_acquire);
 
     while (e != NULL &&
            !(e->key.page == key.page && e->key.object == key.object && zc_entry_slot(e) == slot)) {
-        e = atomic_load_explicit(&e->next, memory_order_acquire);
+        e = zc_link_load(&e->link, memory_order_acquire);
     }
     return e;
 }
@@ -158,22 +158,20 @@ static bool segment_for(struct zc_index *index, struct zc_shard *shard, uint32_t
 /* Moves what belongs there from bucket @from to the new bucket @to. */
 static void split(struct zc_shard *shard, uint32_t from, uint32_t to)
 {
-    _Atomic(struct zc_entry *) *link = bucket_at(shard, from);
-    _Atomic(struct zc_entry *) *target = bucket_at(shard, to);
+    _Atomic uint64_t *link = bucket_at(shard, from);
+    _Atomic uint64_t *target = bucket_at(shard, to);
     struct zc_entry *e;
 
-    while ((e = atomic_load_explicit(link, memory_order_relaxed)) != NULL) {
+    while ((e = zc_link_load(link, memory_order_relaxed)) != NULL) {
         uint64_t hash = zc_index_hash(zc_entry_slot(e), e->key);
 
         if (bucket_number(hash, to + 1) != to) {
-            link = &e->next;
+            link = &e->link;
             continue;
         }
-        atomic_store_explicit(link, atomic_load_explicit(&e->next, memory_order_relaxed),
-                              memory_order_release);
-        atomic_store_explicit(&e->next, atomic_load_explicit(target, memory_order_relaxed),
-                              memory_order_release);
-        atomic_store_explicit(target, e, memory_order_release);
+        zc_link_store(link, zc_link_load(&e->link, memory_order_relaxed), memory_order_release);
+        zc_link_store(&e->link, zc_link_load(target, memory_order_relaxed), memory_order_release);
+        zc_link_store(target, e, memory_order_release);
     }
 }
 
@@ -200,12 +198,11 @@ void zc_shard_insert_locked(struct zc_index *index,
                             struct zc_entry *e)
 {
     uint32_t n = atomic_load_explicit(&shard->n_buckets, memory_order_relaxed);
-    _Atomic(struct zc_entry *) *head = bucket_at(shard, bucket_number(hash, n));
+    _Atomic uint64_t *head = bucket_at(shard, bucket_number(hash, n));
 
     zc_lock_assert_held(&shard->lock);
-    atomic_store_explicit(&e->next, atomic_load_explicit(head, memory_order_relaxed),
-                          memory_order_relaxed);
-    atomic_store_explicit(head, e, memory_order_release);
+    zc_link_store(&e->link, zc_link_load(head, memory_order_relaxed), memory_order_relaxed);
+    zc_link_store(head, e, memory_order_release);
     shard->n_entries++;
     if (shard->n_entries * LOAD_DEN > (uint64_t)n * LOAD_NUM) {
         grow_locked(index, shard);
@@ -213,28 +210,25 @@ void zc_shard_insert_locked(struct zc_index *index,
 }
 
 /* The link that leads to @e. */
-static _Atomic(struct zc_entry *) *link_to(struct zc_shard *shard,
-                                           uint64_t hash,
-                                           const struct zc_entry *e)
+static _Atomic uint64_t *link_to(struct zc_shard *shard, uint64_t hash, const struct zc_entry *e)
 {
     uint32_t n = atomic_load_explicit(&shard->n_buckets, memory_order_relaxed);
-    _Atomic(struct zc_entry *) *link = bucket_at(shard, bucket_number(hash, n));
+    _Atomic uint64_t *link = bucket_at(shard, bucket_number(hash, n));
     struct zc_entry *it;
 
     zc_lock_assert_held(&shard->lock);
-    while ((it = atomic_load_explicit(link, memory_order_relaxed)) != e) {
+    while ((it = zc_link_load(link, memory_order_relaxed)) != e) {
         ZC_ASSERT(it != NULL);
-        link = &it->next;
+        link = &it->link;
     }
     return link;
 }
 
 void zc_shard_remove_locked(struct zc_shard *shard, uint64_t hash, struct zc_entry *e)
 {
-    /* e->next stays, for readers that stand on e. */
-    atomic_store_explicit(link_to(shard, hash, e),
-                          atomic_load_explicit(&e->next, memory_order_relaxed),
-                          memory_order_release);
+    /* e's own link stays, for readers that stand on e. */
+    zc_link_store(link_to(shard, hash, e), zc_link_load(&e->link, memory_order_relaxed),
+                  memory_order_release);
     shard->n_entries--;
 }
 
@@ -243,9 +237,8 @@ void zc_shard_replace_locked(struct zc_shard *shard,
                              struct zc_entry *e,
                              struct zc_entry *fresh)
 {
-    atomic_store_explicit(&fresh->next, atomic_load_explicit(&e->next, memory_order_relaxed),
-                          memory_order_relaxed);
-    atomic_store_explicit(link_to(shard, hash, e), fresh, memory_order_release);
+    zc_link_store(&fresh->link, zc_link_load(&e->link, memory_order_relaxed), memory_order_relaxed);
+    zc_link_store(link_to(shard, hash, e), fresh, memory_order_release);
 }
 
 static int walk_bucket(struct zc_shard *shard,
@@ -257,9 +250,9 @@ static int walk_bucket(struct zc_shard *shard,
     int rc = 0;
 
     zc_lock_acquire(&shard->lock);
-    e = atomic_load_explicit(bucket_at(shard, b), memory_order_relaxed);
+    e = zc_link_load(bucket_at(shard, b), memory_order_relaxed);
     while (e != NULL && rc == 0) {
-        struct zc_entry *next = atomic_load_explicit(&e->next, memory_order_relaxed);
+        struct zc_entry *next = zc_link_load(&e->link, memory_order_relaxed);
 
         rc = fn(ctx, e);
         e = next;
@@ -296,7 +289,7 @@ void zc_index_clear(struct zc_index *index, int (*fn)(void *ctx, struct zc_entry
 
         for (uint32_t b = 0; b < atomic_load(&shard->n_buckets); b++) {
             (void)walk_bucket(shard, b, fn, ctx);
-            atomic_store_explicit(bucket_at(shard, b), NULL, memory_order_relaxed);
+            zc_link_store(bucket_at(shard, b), NULL, memory_order_relaxed);
         }
         shard->n_entries = 0;
     }

@@ -16,7 +16,7 @@
 #define ZC_SEGMENT_BUCKETS 512u
 
 struct zc_segment {
-    _Atomic(struct zc_entry *) bucket[ZC_SEGMENT_BUCKETS];
+    _Atomic uint64_t bucket[ZC_SEGMENT_BUCKETS]; /* links, see entry.h */
 };
 
 struct zc_shard {

@@ -8,7 +8,7 @@
  *
  * A put that meets the LOADING entry publishes into it, a delete or truncate unlinks it; the load
  * sees either by the entry's state and drops what it read.  Waiters learn the result from the entry
- * (fill, where ZC_F_LOAD_ENDED says so), so that a failed read fails those who waited for it and
+ * (tag_or_fill, where ZC_F_LOAD_ENDED says so), so that a failed read fails those who waited for it and
  * nobody else.  An entry that is DEAD for another reason says nothing: its page came and went.
  *
  * The bytes are read into the batch's buffer, which outlives a caller that stops waiting; they
@@ -57,7 +57,7 @@ static int wait_for_other(const struct zc_where *w,
     zc_entry_ref(e);
     rc = zc_page_wait_locked(w, e, (flags & ZCACHE_NOWAIT) != 0, deadline_ns);
     if (rc == 0) {
-        rc = zc_entry_has(e, ZC_F_LOAD_ENDED) ? (int)(int64_t)atomic_load(&e->fill) : 0;
+        rc = zc_entry_has(e, ZC_F_LOAD_ENDED) ? (int)(int64_t)atomic_load(&e->tag_or_fill) : 0;
         rc = rc == 0 ? ZC_LOAD_AGAIN : rc;
     }
     zc_core_unref_entry(w->cache, w->thread, e, w->tenant->account);
@@ -215,7 +215,7 @@ static size_t settle_locked(const struct zc_where *w,
         zc_page_publish_locked(w, e, v);
         return used;
     } else {
-        atomic_store(&e->fill, (uint64_t)(int64_t)result);
+        atomic_store(&e->tag_or_fill, (uint64_t)(int64_t)result);
         zc_entry_set(e, ZC_F_LOAD_ENDED);
         zc_page_unlink_locked(w, e);
     }

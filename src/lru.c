@@ -247,7 +247,8 @@ unsigned zc_lru_isolate(struct zc_lru *lru,
 
     zc_lock_acquire(&lru->lock);
     while (n < max && looked < HOLD_PAGES && (*budget) > 0) {
-        struct zc_list *end = (mode & ZC_ISOLATE_NEWEST) != 0 ? head->prev : head->next;
+        struct zc_list *end =
+            (mode & ZC_ISOLATE_NEWEST) != 0 ? zc_list_prev(head) : zc_list_next(head);
         struct zc_entry *e = ZC_CONTAINER_OF(end, struct zc_entry, lru);
 
         if (zc_list_empty(head)) {

@@ -120,7 +120,7 @@ void zc_page_clean_locked(const struct zc_where *w, struct zc_entry *e)
         atomic_fetch_sub(dirty_count(w->tenant, e), 1);
         zc_entry_clear(e, ZC_F_DIRTY | ZC_F_PARITY);
     }
-    e->tag = 0;
+    zc_entry_set_tag(e, 0);
 }
 
 static void set_dirty(const struct zc_where *w, struct zc_entry *e, uint32_t parity)
@@ -179,12 +179,17 @@ static void kind_sub(struct zcache_tenant *t, const struct zc_entry *e, uint64_t
 
 static void set_word(struct zc_entry *e, uint64_t word, uint64_t fill)
 {
-    if (zc_word_is_same(word)) {
-        atomic_store_explicit(&e->fill, fill, memory_order_relaxed);
-    } else {
+    bool had_fill = zc_word_has_fill(atomic_load_explicit(&e->payload, memory_order_relaxed));
+
+    if (zc_word_has_fill(word)) {
+        atomic_store_explicit(&e->tag_or_fill, fill, memory_order_relaxed);
+    } else if (!zc_word_is_same(word)) {
         zc_word_payload(word)->version = e->version;
     }
     atomic_store_explicit(&e->payload, word, memory_order_release);
+    if (had_fill) { /* what is there now is no tag */
+        zc_entry_set_tag(e, 0);
+    }
 }
 
 /* ---- steps --------------------------------------------------------------------------------- */
@@ -215,7 +220,7 @@ void zc_page_publish_locked(const struct zc_where *w,
     } else {
         zc_page_clean_locked(w, e);
     }
-    e->tag = v->tag;
+    zc_entry_set_tag(e, v->tag);
     kind_add(w->tenant, e, v->word);
     if (first) {
         zc_entry_become(e, ZC_LIVE);
@@ -293,7 +298,7 @@ void zc_page_adopt_locked(const struct zc_where *w, struct zc_entry *e, const st
     if ((v->flags & ZC_F_DIRTY) != 0) {
         zc_page_dirty_locked(w, e);
     }
-    e->tag = v->tag;
+    zc_entry_set_tag(e, v->tag);
     kind_add(w->tenant, e, v->word);
     zc_entry_become(e, ZC_LIVE);
     zc_lru_insert_oldest(lru, e, v->tier, zc_word_sizes(v->word));
@@ -311,13 +316,12 @@ bool zc_page_move_record_locked(const struct zc_where *w,
 
     ZC_ASSERT(zc_entry_state(e) == ZC_LIVE);
     fresh->version = e->version;
-    fresh->tag = e->tag;
-    atomic_store_explicit(&fresh->flags, atomic_load_explicit(&e->flags, memory_order_relaxed),
+    zc_entry_set_flags(fresh, zc_entry_flags(e));
+    atomic_store_explicit(&fresh->tag_or_fill,
+                          atomic_load_explicit(&e->tag_or_fill, memory_order_relaxed),
                           memory_order_relaxed);
     atomic_store_explicit(&fresh->referenced,
                           atomic_load_explicit(&e->referenced, memory_order_relaxed),
-                          memory_order_relaxed);
-    atomic_store_explicit(&fresh->fill, atomic_load_explicit(&e->fill, memory_order_relaxed),
                           memory_order_relaxed);
     atomic_store_explicit(&fresh->payload, word, memory_order_release);
     if (!zc_lru_move_record(&w->tenant->lru[zc_entry_node(e)], e, fresh)) {
@@ -356,6 +360,9 @@ int zc_page_wait_locked(const struct zc_where *w,
     if (nowait) {
         return -EBUSY;
     }
+    if (ZC_UNLIKELY(zc_entry_crowded(e))) {
+        return -ETIMEDOUT; /* one of tens of thousands would be the last in any case */
+    }
     zc_entry_ref(e);
     while (zc_entry_state(e) == state && in_time) {
         zc_entry_set(e, ZC_F_WAITED); /* keeps write-back from starting the next one before us */
@@ -374,7 +381,7 @@ int zc_page_wait_locked(const struct zc_where *w,
 
 static int decode_same(struct zc_entry *e, uint64_t word, void *buf)
 {
-    uint64_t fill = atomic_load_explicit(&e->fill, memory_order_relaxed);
+    uint64_t fill = zc_entry_fill(e, word);
     uint32_t len = zc_word_same_len(word);
 
     if (ZC_UNLIKELY(zc_word_same(len, fill) != word)) {
@@ -461,8 +468,7 @@ bool zc_page_same_intact(const struct zc_where *w, struct zc_entry *e)
     zc_lock_acquire(&w->shard->lock);
     word = atomic_load_explicit(&e->payload, memory_order_relaxed);
     intact = !zc_word_is_same(word) ||
-             zc_word_same(zc_word_same_len(word),
-                          atomic_load_explicit(&e->fill, memory_order_relaxed)) == word;
+             zc_word_same(zc_word_same_len(word), zc_entry_fill(e, word)) == word;
     zc_lock_release(&w->shard->lock);
     return intact;
 }

@@ -13,8 +13,8 @@
  * Allocation
  *   1. Class of the size; above 128 KiB a run of pages of its own ("direct").
  *   2. The fullest slab that has room.
- *   3. None: the class's spare; else a new slab in the chunk whose longest free run is the shortest
- *      that will do.
+ *   3. None: the class's spare; else a new slab, of a shape by how much the class has (pool_class.h),
+ *      in the chunk whose longest free run is the shortest that will do.
  *   4. No such chunk: a new one from the source.
  * Release
  *   5. Chunk by address, slab by page, class by slab.
@@ -106,6 +106,14 @@ static void resident_sub(struct zc_pool *pool, uint64_t bytes)
     }
 }
 
+static void unusable_add(struct zc_pool *pool, uint64_t bytes)
+{
+    gauge_add(&pool->unusable, bytes);
+    if (pool->bound != NULL) {
+        gauge_add(&pool->bound->unusable, bytes);
+    }
+}
+
 static struct zc_chunk *chunk_create(struct zc_pool *pool)
 {
     struct zc_chunk *chunk;
@@ -119,6 +127,7 @@ static struct zc_chunk *chunk_create(struct zc_pool *pool)
         return NULL;
     }
     gauge_add(&pool->mapped, ZC_POOL_CHUNK);
+    unusable_add(pool, ZC_CHUNK_HEAD_BYTES);
     zc_chunk_init(chunk, pool, pool->node);
     ZC_POISON((char *)chunk + ZC_CHUNK_HEAD_BYTES, ZC_POOL_CHUNK - ZC_CHUNK_HEAD_BYTES);
     return chunk;
@@ -130,6 +139,7 @@ static void chunk_destroy(struct zc_pool *pool, struct zc_chunk *chunk)
     ZC_UNPOISON(chunk, ZC_POOL_CHUNK);
     zc_pool_source_put(pool->source, chunk, ZC_POOL_CHUNK);
     gauge_sub(&pool->mapped, ZC_POOL_CHUNK);
+    unusable_add(pool, -(uint64_t)ZC_CHUNK_HEAD_BYTES);
     resident_sub(pool, ZC_CHUNK_HEAD_BYTES);
 }
 
@@ -144,7 +154,18 @@ static void move_end(struct zc_pool *pool)
     atomic_fetch_add(&pool->moves_done, 1);
 }
 
-static struct zc_slab *slab_create(struct zc_pool *pool, unsigned n_pages, unsigned class_id)
+/* Bytes behind the last object; a direct object has all of its pages. */
+static uint64_t slab_tail(const struct zc_pool *pool, const struct zc_slab *slab)
+{
+    return slab->class_id == ZC_CLASS_DIRECT
+               ? 0
+               : zc_slab_bytes(slab) % pool->size_class[slab->class_id].slabs.object_bytes;
+}
+
+static struct zc_slab *slab_create(struct zc_pool *pool,
+                                   unsigned n_pages,
+                                   unsigned class_id,
+                                   unsigned shape)
 {
     const uint64_t bytes = n_pages * ZC_POOL_PAGE;
     struct zc_chunk *chunk;
@@ -167,9 +188,10 @@ static struct zc_slab *slab_create(struct zc_pool *pool, unsigned n_pages, unsig
         }
         zc_lock_acquire(&pool->chunk_lock);
     }
-    slab = zc_chunk_take(chunk, n_pages, class_id);
+    slab = zc_chunk_take(chunk, n_pages, class_id, shape);
     zc_chunk_bins_add(&pool->bins, chunk);
     zc_lock_release(&pool->chunk_lock);
+    unusable_add(pool, slab_tail(pool, slab));
     return slab;
 }
 
@@ -181,6 +203,7 @@ static void slab_destroy(struct zc_pool *pool, struct zc_slab *slab)
 
     zc_plat_discard(zc_slab_start(slab), zc_slab_bytes(slab)); /* while the pages are still ours */
 
+    unusable_add(pool, -slab_tail(pool, slab));
     zc_lock_acquire(&pool->chunk_lock);
     resident_sub(pool, zc_slab_bytes(slab));
     zc_chunk_bins_remove(&pool->bins, chunk);
@@ -251,15 +274,17 @@ static struct zc_slab *class_grow_locked(struct zc_pool *pool, struct zc_pool_cl
     ZC_REQUIRES(c->lock)
 {
     struct zc_slab *slab = spare_take_locked(pool, c);
+    unsigned shape;
 
     zc_lock_assert_held(&c->lock);
     if (slab != NULL) {
         zc_slabs_add(&c->slabs, slab);
         return slab;
     }
+    shape = zc_slabs_shape(&c->slabs);
     zc_lock_release(&c->lock);
     move_begin(pool);
-    slab = slab_create(pool, c->slabs.slab_pages, (unsigned)(c - pool->size_class));
+    slab = slab_create(pool, c->slabs.shape[shape].pages, (unsigned)(c - pool->size_class), shape);
     zc_lock_acquire(&c->lock);
     if (slab != NULL) {
         zc_slabs_add(&c->slabs, slab);
@@ -295,7 +320,7 @@ static void class_shrink_locked(struct zc_pool *pool,
                                 struct zc_slab *slab,
                                 struct zc_list *doomed) ZC_REQUIRES(c->lock)
 {
-    const bool in_use = c->frees <= c->slabs.capacity;
+    const bool in_use = c->frees <= zc_slab_capacity(&c->slabs, slab);
 
     zc_lock_assert_held(&c->lock);
     move_begin(pool);
@@ -330,7 +355,7 @@ static void class_free(struct zc_pool *pool,
     zc_lock_release(&c->lock);
 
     while (!zc_list_empty(&doomed)) {
-        slab = ZC_CONTAINER_OF(doomed.next, struct zc_slab, link);
+        slab = ZC_CONTAINER_OF(zc_list_next(&doomed), struct zc_slab, link);
         zc_list_del(&slab->link);
         slab_destroy(pool, slab);
         move_end(pool);
@@ -346,7 +371,7 @@ static void *direct_alloc(struct zc_pool *pool, size_t size)
     void *object = NULL;
 
     move_begin(pool);
-    slab = slab_create(pool, zc_class_pages(size), ZC_CLASS_DIRECT);
+    slab = slab_create(pool, zc_class_pages(size), ZC_CLASS_DIRECT, 0);
     if (slab != NULL) {
         gauge_add(&pool->direct_bytes, zc_slab_bytes(slab));
         object = zc_slab_start(slab);
@@ -428,8 +453,7 @@ uint64_t zc_pool_begin_leaving(struct zc_pool *pool)
             continue;
         }
         zc_lock_acquire(&c->lock);
-        bytes += (uint64_t)zc_slabs_begin_leaving(&c->slabs, zc_pool_gauge(&c->live)) *
-                 c->slabs.slab_pages * ZC_POOL_PAGE;
+        bytes += zc_slabs_begin_leaving(&c->slabs, zc_pool_gauge(&c->live)) * ZC_POOL_PAGE;
         zc_lock_release(&c->lock);
     }
     return bytes;
@@ -457,7 +481,7 @@ uint64_t zc_pool_excess(struct zc_pool *pool)
     uint64_t taken;
 
     zc_pool_usage(pool, &usage);
-    taken = usage.allocated + zc_pool_gauge(&pool->spare_bytes);
+    taken = usage.allocated + zc_pool_gauge(&pool->unusable) + zc_pool_gauge(&pool->spare_bytes);
     return zc_sub_sat(usage.resident, taken);
 }
 

@@ -5,9 +5,9 @@
  * Chunks of 2 MiB, aligned to their size, come from a source (pool_source.c): a private
  * jemalloc arena whose extents are mapped and bound to the node, or mappings.  A chunk's head
  * describes its pages; slabs are runs of pages cut into objects of one size class.  Classes are
- * 16 bytes apart up to 512 bytes, then 32 to a power of two: rounding costs 1.5 % on average, 3.1 %
- * at most.  Allocation takes the fullest slab that has room; an empty slab's pages go back to the
- * system.
+ * 16 bytes apart up to 4,160 bytes, then 32 to an octave: rounding costs 8 bytes on average, above 4 KiB
+ * 3.1 % at most.  Allocation takes the fullest slab that has room; an empty slab's pages go back to
+ * the system.
  */
 #ifndef ZC_POOL_H
 #define ZC_POOL_H
@@ -34,9 +34,13 @@ struct zc_pool_usage {
     uint64_t mapped;
 };
 
-/** struct zc_pool_bound - what the pools of one cache may keep resident, all together. */
+/**
+ * struct zc_pool_bound - what the pools of one cache may keep resident, all together.
+ * @unusable: of that, what no object can have: heads of chunks, tails of slabs.
+ */
 struct zc_pool_bound {
     _Atomic uint64_t resident;
+    _Atomic uint64_t unusable;
     _Atomic uint64_t max;
 };
 
@@ -72,7 +76,7 @@ unsigned zc_pool_node(const void *ptr);
  * zc_pool_begin_leaving() - the emptiest slabs of each class stop serving allocations, as many as the
  * others have room for, so that their objects can be moved: allocate anew, copy, free.
  *
- * Return: bytes of these slabs: what a pool gives back if all their objects are moved.
+ * Return: what the pool gives back if all their objects are moved.
  */
 uint64_t zc_pool_begin_leaving(struct zc_pool *pool);
 /** zc_pool_end_leaving() - those that have not got empty serve again. */
@@ -80,7 +84,7 @@ void zc_pool_end_leaving(struct zc_pool *pool);
 /** zc_pool_is_leaving() - whether a live object lies in such a slab; may be out of date. */
 bool zc_pool_is_leaving(const void *ptr);
 
-/** zc_pool_excess() - resident bytes in slabs that no object has, spares left out; a hint. */
+/** zc_pool_excess() - resident bytes that an object could have and none has, spares left out; a hint. */
 uint64_t zc_pool_excess(struct zc_pool *pool);
 
 void zc_pool_usage(const struct zc_pool *pool, struct zc_pool_usage *out);

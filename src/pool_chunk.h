@@ -3,22 +3,22 @@
  * A chunk: 2 MiB, aligned to its size, cut into runs of pages, one run a slab.  The data structure
  * only: pool.c holds the locks and decides.
  *
- *      page    0      2              6              17                           511
+ *      page    0      1              5              16                           511
  *            +------+--------------+--------------+-------- ... ---------------+-----+
  *            | head | slab 0       | slab 1       | free                       | ... |
  *            +------+--------------+--------------+-------- ... ---------------+-----+
  *               |
  *               +-- free_pages: a bit for each page
  *               +-- page_slab:  a byte for each page, the number of the slab that has it
- *               +-- slab[]:     what is known about each slab, a cache line each, because slabs of
- *                               one chunk belong to classes that different threads lock
+ *               +-- slab[]:     what is known about each slab, in 32 bytes
  *
  * The pages themselves carry no bookkeeping, so an object's alignment is its class's business and
  * an empty page can be dropped without being read.
  *
- * Slabs have at least 4 pages, which would allow 127 of them; 112 descriptions are what fits the
- * head.  A chunk full of the smallest slabs leaves its last 62 pages unused: address space, never
- * memory.
+ * The head is one page, 0.2 % of the chunk, with 107 descriptions: slabs of large classes have from 8
+ * pages, and 63 of them fill a chunk.  Where they are smaller the chunk's last pages stay unused:
+ * address space, never memory.  Not taken: a cache line for each description, so that threads that work
+ * on classes of one chunk do not share lines: a second page of head.
  */
 #ifndef ZC_POOL_CHUNK_H
 #define ZC_POOL_CHUNK_H
@@ -35,23 +35,24 @@
 #include "pool_class.h"
 
 #define ZC_CHUNK_PAGES      512u
-#define ZC_CHUNK_HEAD_PAGES 2u
+#define ZC_CHUNK_HEAD_PAGES 1u
 #define ZC_CHUNK_HEAD_BYTES (ZC_CHUNK_HEAD_PAGES * ZC_POOL_PAGE)
 #define ZC_CHUNK_RUN_MAX    (ZC_CHUNK_PAGES - ZC_CHUNK_HEAD_PAGES)
-#define ZC_CHUNK_SLABS      112u
+#define ZC_CHUNK_SLABS      107u
 #define ZC_CHUNK_WORDS      (ZC_CHUNK_PAGES / 64)
 #define ZC_CHUNK_NO_SLAB    UINT8_MAX
 
 /** struct zc_slab - a run of pages; the first five are pool_slab.h's, under the class's lock. */
 struct zc_slab {
-    _Alignas(ZC_CACHE_LINE) struct zc_list link; /* its fullness group */
-    struct zc_free_object *free;                 /* objects given back */
-    uint32_t used;                               /* live objects */
-    uint32_t touched;                            /* objects handed out at least once */
-    _Atomic uint16_t group;                      /* where link is; may be peeked at */
-    uint16_t class_id;                           /* set once, before the first object */
-    uint16_t first_page;                         /* set once */
-    uint16_t n_pages;                            /* set once; 0: description not in use */
+    struct zc_free_object *free; /* objects given back */
+    struct zc_list link;         /* its fullness group */
+    uint16_t used;               /* live objects */
+    uint16_t touched;            /* objects handed out at least once */
+    _Atomic uint8_t group;       /* where link is; may be peeked at */
+    uint8_t shape;               /* set once, before the first object, as class_id */
+    uint16_t class_id;
+    uint16_t first_page; /* set once */
+    uint16_t n_pages;    /* set once; 0: description not in use */
 };
 
 /** struct zc_chunk - the head; all under the pool's chunk lock unless said otherwise. */
@@ -69,6 +70,7 @@ struct zc_chunk {
 };
 
 _Static_assert(sizeof(struct zc_chunk) <= ZC_CHUNK_HEAD_BYTES, "head too small");
+_Static_assert(ZC_SLAB_PAGES_MAX *ZC_POOL_PAGE / ZC_CLASS_QUANTUM <= UINT16_MAX, "used counts");
 _Static_assert(ZC_POOL_CHUNK == ZC_CHUNK_PAGES * ZC_POOL_PAGE, "pages make a chunk");
 _Static_assert(ZC_POOL_MAX <= ZC_CHUNK_RUN_MAX * ZC_POOL_PAGE, "the largest object fits a chunk");
 
@@ -194,7 +196,8 @@ static inline void zc_chunk_mark(struct zc_chunk *chunk,
 /** zc_chunk_take() - make a slab of the first run of @n_pages, which longest says there is. */
 static inline struct zc_slab *zc_chunk_take(struct zc_chunk *chunk,
                                             unsigned n_pages,
-                                            unsigned class_id)
+                                            unsigned class_id,
+                                            unsigned shape)
 {
     const unsigned word = chunk->free_slots[0] != 0 ? 0 : 1;
     unsigned slot;
@@ -215,6 +218,7 @@ static inline struct zc_slab *zc_chunk_take(struct zc_chunk *chunk,
     chunk->slab[slot].used = chunk->slab[slot].touched = 0;
     atomic_store_explicit(&chunk->slab[slot].group, 0, memory_order_relaxed);
     chunk->slab[slot].class_id = (uint16_t)class_id;
+    chunk->slab[slot].shape = (uint8_t)shape;
     chunk->slab[slot].first_page = (uint16_t)first;
     chunk->slab[slot].n_pages = (uint16_t)n_pages;
     zc_list_init(&chunk->slab[slot].link);
@@ -286,7 +290,7 @@ static inline struct zc_chunk *zc_chunk_bins_find(const struct zc_chunk_bins *bi
         }
         bits = bins->used[word];
     }
-    return ZC_CONTAINER_OF(bins->bin[word * 64 + (unsigned)__builtin_ctzll(bits)].next,
+    return ZC_CONTAINER_OF(zc_list_next(&bins->bin[word * 64 + (unsigned)__builtin_ctzll(bits)]),
                            struct zc_chunk, link);
 }
 

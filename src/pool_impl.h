@@ -29,8 +29,9 @@ struct zc_pool {
     unsigned node;                 /* set once */
     struct zc_pool_source *source; /* set once */
     struct zc_pool_bound *bound;   /* set once; NULL */
-    _Atomic uint64_t resident;     /* this and the next three are gauges: relaxed */
+    _Atomic uint64_t resident;     /* this and the next four are gauges: relaxed */
     _Atomic uint64_t mapped;
+    _Atomic uint64_t unusable;     /* heads of chunks, tails of slabs */
     _Atomic uint64_t direct_bytes; /* direct objects */
     _Atomic uint64_t spare_bytes;  /* spares of all classes */
     _Atomic uint64_t moves_begun;  /* slabs between class and chunk: zc_pool_verify() reads */

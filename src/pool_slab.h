@@ -10,7 +10,8 @@
  *      group 8  (full)      slab - slab - slab                  +--> NULL
  *      group 9  (leaving)   slab - slab
  *
- * Groups are eighths of a slab's capacity, so a slab changes its list at every eighth object only.
+ * Groups are eighths of a slab's capacity, whatever its shape, so a slab changes its list at every eighth
+ * of its objects only.
  * A slab that is leaving serves no allocation: its objects are to be moved to others (compact.c).
  * Objects that were given back are linked through themselves.  What was never handed out is not
  * touched, so that its pages stay uncommitted.
@@ -43,44 +44,74 @@ struct zc_free_object {
     uint64_t guard;
 };
 
+/** struct zc_slab_shape - set once. */
+struct zc_slab_shape {
+    uint16_t pages;
+    uint16_t capacity;    /* objects */
+    uint32_t group_scale; /* groups / capacity, in fixed point */
+};
+
 /** struct zc_slabs - the slabs of a class that have live objects. */
 struct zc_slabs {
     uint32_t object_bytes; /* set once */
-    uint32_t capacity;     /* set once: objects of a slab */
-    uint32_t slab_pages;   /* set once */
-    uint32_t group_scale;  /* set once: groups / capacity, in fixed point */
     uint32_t groups;       /* bit set where a group has slabs, the full and the leaving left out */
-    uint32_t n_slabs;      /* in all groups */
+    uint64_t n_pages;      /* in all groups */
+    uint64_t room;         /* objects that all groups but the leaving have place for */
+    struct zc_slab_shape shape[ZC_SLAB_SHAPES];
     struct zc_list group[ZC_SLAB_GROUPS + 2];
 };
 
 static inline void zc_slabs_init(struct zc_slabs *slabs, unsigned class_id)
 {
     slabs->object_bytes = (uint32_t)zc_class_bytes(class_id);
-    slabs->slab_pages = zc_class_slab_pages(slabs->object_bytes);
-    slabs->capacity = (uint32_t)(slabs->slab_pages * ZC_POOL_PAGE / slabs->object_bytes);
-    slabs->group_scale =
-        ((ZC_SLAB_GROUPS << ZC_SLAB_SHIFT) + slabs->capacity - 1) / slabs->capacity;
+    for (unsigned i = 0; i < ZC_SLAB_SHAPES; i++) {
+        const unsigned pages = zc_class_slab_pages(slabs->object_bytes, i);
+        const uint32_t capacity = (uint32_t)(pages * ZC_POOL_PAGE / slabs->object_bytes);
+
+        slabs->shape[i] = (struct zc_slab_shape){
+            .pages = (uint16_t)pages,
+            .capacity = (uint16_t)capacity,
+            .group_scale = ((ZC_SLAB_GROUPS << ZC_SLAB_SHIFT) + capacity - 1) / capacity};
+    }
     slabs->groups = 0;
-    slabs->n_slabs = 0;
+    slabs->n_pages = slabs->room = 0;
     for (unsigned g = 0; g <= ZC_SLAB_LEAVING; g++) {
         zc_list_init(&slabs->group[g]);
     }
 }
 
-/** zc_slabs_group() - the group of a slab with @used live objects. */
-static inline unsigned zc_slabs_group(const struct zc_slabs *slabs, uint32_t used)
+/** zc_slabs_shape() - of the next slab: the largest that is a small part of the class. */
+static inline unsigned zc_slabs_shape(const struct zc_slabs *slabs)
 {
-    if (used == slabs->capacity) {
+    unsigned shape = ZC_SLAB_SHAPES - 1;
+
+    while (shape > 0 && slabs->n_pages < (uint64_t)ZC_SLAB_GROWTH * slabs->shape[shape].pages) {
+        shape--;
+    }
+    return shape;
+}
+
+/** zc_slab_capacity() - how many objects it has place for. */
+static inline uint32_t zc_slab_capacity(const struct zc_slabs *slabs, const struct zc_slab *slab)
+{
+    return slabs->shape[slab->shape].capacity;
+}
+
+/** zc_slabs_group() - the group that a slab belongs to by its live objects. */
+static inline unsigned zc_slabs_group(const struct zc_slabs *slabs, const struct zc_slab *slab)
+{
+    const struct zc_slab_shape *shape = &slabs->shape[slab->shape];
+
+    if (slab->used == shape->capacity) {
         return ZC_SLAB_FULL;
     }
-    return (unsigned)((uint64_t)used * slabs->group_scale >> ZC_SLAB_SHIFT);
+    return (unsigned)((uint64_t)slab->used * shape->group_scale >> ZC_SLAB_SHIFT);
 }
 
 /* Where a slab belongs: readers look without a lock whether it is leaving. */
 static inline void zc_slab_set_group(struct zc_slab *slab, unsigned group)
 {
-    atomic_store_explicit(&slab->group, (uint16_t)group, memory_order_relaxed);
+    atomic_store_explicit(&slab->group, (uint8_t)group, memory_order_relaxed);
 }
 
 static inline unsigned zc_slab_group(const struct zc_slab *slab)
@@ -95,12 +126,13 @@ static inline void zc_slabs_link(struct zc_slabs *slabs, struct zc_slab *slab, u
     if (group < ZC_SLAB_FULL) {
         slabs->groups |= 1u << group;
     }
-    slabs->n_slabs++;
+    slabs->n_pages += slab->n_pages;
+    slabs->room += group != ZC_SLAB_LEAVING ? zc_slab_capacity(slabs, slab) : 0;
 }
 
 static inline void zc_slabs_add(struct zc_slabs *slabs, struct zc_slab *slab)
 {
-    zc_slabs_link(slabs, slab, zc_slabs_group(slabs, slab->used));
+    zc_slabs_link(slabs, slab, zc_slabs_group(slabs, slab));
 }
 
 static inline void zc_slabs_remove(struct zc_slabs *slabs, struct zc_slab *slab)
@@ -111,30 +143,51 @@ static inline void zc_slabs_remove(struct zc_slabs *slabs, struct zc_slab *slab)
     if (zc_list_empty(&slabs->group[group])) {
         slabs->groups &= ~(1u << group);
     }
-    slabs->n_slabs--;
+    slabs->n_pages -= slab->n_pages;
+    slabs->room -= group != ZC_SLAB_LEAVING ? zc_slab_capacity(slabs, slab) : 0;
+}
+
+/* Pages that are won if @slab's objects go to small slabs. */
+static inline uint32_t zc_slabs_won(const struct zc_slabs *slabs, const struct zc_slab *slab)
+{
+    const struct zc_slab_shape *small = &slabs->shape[0];
+    const uint32_t needed = (slab->used + small->capacity - 1u) / small->capacity * small->pages;
+
+    return slab->n_pages > needed ? slab->n_pages - needed : 0;
 }
 
 /**
  * zc_slabs_begin_leaving() - the emptiest slabs stop serving allocations, as many as the others have
- * room for their objects.
+ * room for their objects; and those of which half is won if their objects get small slabs.
  *
- * Return: how many.
+ * Return: pages that are won.
  */
-static inline uint32_t zc_slabs_begin_leaving(struct zc_slabs *slabs, uint64_t live)
+static inline uint64_t zc_slabs_begin_leaving(struct zc_slabs *slabs, uint64_t live)
 {
-    uint32_t needed = (uint32_t)((live + slabs->capacity - 1) / slabs->capacity);
-    uint32_t n = 0;
+    uint64_t won = 0;
 
-    for (unsigned g = 0; g < ZC_SLAB_FULL && slabs->n_slabs - n > needed; g++) {
-        while (!zc_list_empty(&slabs->group[g]) && slabs->n_slabs - n > needed) {
-            struct zc_slab *slab = ZC_CONTAINER_OF(slabs->group[g].next, struct zc_slab, link);
+    for (unsigned g = 0; g < ZC_SLAB_FULL; g++) {
+        struct zc_list *next;
 
+        for (struct zc_list *it = zc_list_next(&slabs->group[g]); it != &slabs->group[g];
+             it = next) {
+            struct zc_slab *slab = ZC_CONTAINER_OF(it, struct zc_slab, link);
+            uint32_t n = slab->n_pages;
+
+            next = zc_list_next(it);
+            if (slabs->room < live + zc_slab_capacity(slabs, slab)) {
+                n = zc_slabs_won(slabs, slab);
+                if (n * 2 < slab->n_pages) {
+                    continue;
+                }
+                live -= slab->used; /* it needs no room of the others */
+            }
             zc_slabs_remove(slabs, slab);
             zc_slabs_link(slabs, slab, ZC_SLAB_LEAVING);
-            n++;
+            won += n;
         }
     }
-    return n;
+    return won;
 }
 
 /** zc_slabs_end_leaving() - what has not got empty serves again. */
@@ -142,7 +195,7 @@ static inline void zc_slabs_end_leaving(struct zc_slabs *slabs)
 {
     while (!zc_list_empty(&slabs->group[ZC_SLAB_LEAVING])) {
         struct zc_slab *slab =
-            ZC_CONTAINER_OF(slabs->group[ZC_SLAB_LEAVING].next, struct zc_slab, link);
+            ZC_CONTAINER_OF(zc_list_next(&slabs->group[ZC_SLAB_LEAVING]), struct zc_slab, link);
 
         zc_slabs_remove(slabs, slab);
         zc_slabs_add(slabs, slab);
@@ -155,7 +208,8 @@ static inline struct zc_slab *zc_slabs_fullest(const struct zc_slabs *slabs)
     if (slabs->groups == 0) {
         return NULL;
     }
-    return ZC_CONTAINER_OF(slabs->group[zc_log2_floor(slabs->groups)].next, struct zc_slab, link);
+    return ZC_CONTAINER_OF(zc_list_next(&slabs->group[zc_log2_floor(slabs->groups)]),
+                           struct zc_slab, link);
 }
 
 /* After a change of the live objects: to the right group. */
@@ -163,7 +217,7 @@ static inline void zc_slabs_regroup(struct zc_slabs *slabs, struct zc_slab *slab
 {
     unsigned group = zc_slab_group(slab);
 
-    if (group != ZC_SLAB_LEAVING && zc_slabs_group(slabs, slab->used) != group) {
+    if (group != ZC_SLAB_LEAVING && zc_slabs_group(slabs, slab) != group) {
         zc_slabs_remove(slabs, slab);
         zc_slabs_add(slabs, slab);
     }

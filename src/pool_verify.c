@@ -34,6 +34,7 @@
 struct census {
     uint64_t class_bytes; /* slabs of classes, with their spares */
     uint64_t spare_bytes;
+    uint64_t tail_bytes; /* behind the last objects of slabs */
     uint64_t used_bytes; /* pages that chunks gave to slabs */
     uint64_t chunks;
     uint64_t empty;
@@ -48,10 +49,10 @@ static ZC_MAY_READ_POISON const char *slab_wrong(const struct zc_slabs *slabs,
     const struct zc_free_object *object = slab->free;
     uint32_t n = slab->used;
 
-    if (slab->n_pages != slabs->slab_pages) {
+    if (slab->shape >= ZC_SLAB_SHAPES || slab->n_pages != slabs->shape[slab->shape].pages) {
         return "a slab has the wrong size";
     }
-    if (slab->used > slab->touched || slab->touched > slabs->capacity) {
+    if (slab->used > slab->touched || slab->touched > zc_slab_capacity(slabs, slab)) {
         return "a slab counts objects that it cannot have";
     }
     for (; object != NULL; object = object->next) {
@@ -67,12 +68,12 @@ static ZC_MAY_READ_POISON const char *slab_wrong(const struct zc_slabs *slabs,
     return n == slab->touched ? NULL : "a free list is too short";
 }
 
-/* One fullness group; adds its live objects to @live, its slabs to @n_slabs. */
+/* One fullness group; adds its live objects to @live, what it has place for to @found. */
 static const char *group_wrong(const struct zc_slabs *slabs,
                                unsigned class_id,
                                unsigned group,
                                uint64_t *live,
-                               uint32_t *n_slabs,
+                               struct zc_slabs *found,
                                struct census *census)
 {
     const bool marked = (slabs->groups >> group & 1) != 0;
@@ -89,11 +90,13 @@ static const char *group_wrong(const struct zc_slabs *slabs,
             return wrong;
         }
         if (slab->class_id != class_id || zc_slab_group(slab) != group || slab->used == 0 ||
-            (group != ZC_SLAB_LEAVING && zc_slabs_group(slabs, slab->used) != group)) {
+            (group != ZC_SLAB_LEAVING && zc_slabs_group(slabs, slab) != group)) {
             return "a slab is in the wrong group";
         }
         *live += slab->used;
-        ++*n_slabs;
+        found->n_pages += slab->n_pages;
+        found->room += group != ZC_SLAB_LEAVING ? zc_slab_capacity(slabs, slab) : 0;
+        census->tail_bytes += zc_slab_bytes(slab) % slabs->object_bytes;
         census->class_bytes += zc_slab_bytes(slab);
     }
     return NULL;
@@ -105,6 +108,7 @@ static const char *spare_wrong(const struct zc_slabs *slabs,
 {
     census->class_bytes += zc_slab_bytes(spare);
     census->spare_bytes += zc_slab_bytes(spare);
+    census->tail_bytes += zc_slab_bytes(spare) % slabs->object_bytes;
     return spare->used == 0 ? slab_wrong(slabs, spare) : "a spare is in use";
 }
 
@@ -112,14 +116,14 @@ static const char *class_wrong(struct zc_pool *pool, unsigned id, struct census 
 {
     struct zc_pool_class *c = &pool->size_class[id];
     const char *wrong = NULL;
-    uint32_t n_slabs = 0;
+    struct zc_slabs found = {.n_pages = 0, .room = 0};
     uint64_t live = 0;
 
     zc_lock_acquire(&c->lock);
     for (unsigned g = 0; g <= ZC_SLAB_LEAVING && wrong == NULL; g++) {
-        wrong = group_wrong(&c->slabs, id, g, &live, &n_slabs, census);
+        wrong = group_wrong(&c->slabs, id, g, &live, &found, census);
     }
-    if (wrong == NULL && n_slabs != c->slabs.n_slabs) {
+    if (wrong == NULL && (found.n_pages != c->slabs.n_pages || found.room != c->slabs.room)) {
         wrong = "a class's count of slabs is wrong";
     }
     if (wrong == NULL && c->spare != NULL) {
@@ -232,6 +236,10 @@ static const char *totals_wrong(const struct zc_pool *pool, const struct census 
     if (census->used_bytes + census->chunks * ZC_CHUNK_HEAD_BYTES !=
         zc_pool_gauge(&pool->resident)) {
         return "the count of resident bytes is wrong";
+    }
+    if (census->tail_bytes + census->chunks * ZC_CHUNK_HEAD_BYTES !=
+        zc_pool_gauge(&pool->unusable)) {
+        return "the count of unusable bytes is wrong";
     }
     if (census->chunks * ZC_POOL_CHUNK != zc_pool_gauge(&pool->mapped)) {
         return "the count of mapped bytes is wrong";

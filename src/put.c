@@ -157,7 +157,7 @@ static int prepare(struct put *p)
     if ((p->flags & ZCACHE_INCOMPRESSIBLE) != 0) {
         p->v.flags |= ZC_F_INCOMPRESSIBLE;
     }
-    if (zc_same_detect(p->data, p->len, &p->v.fill)) {
+    if (zc_same_detect(p->data, p->len, &p->v.fill) && zc_same_possible(p->v.fill, p->v.tag)) {
         p->v.word = zc_word_same(p->len, p->v.fill);
         return 0;
     }

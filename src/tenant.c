@@ -134,7 +134,7 @@ static int record_get(struct zcache *cache, struct zcache_tenant **out)
 
     zc_lock_acquire(&ts->lock);
     if (ts->n_closed > KEEP_CLOSED) {
-        t = ZC_CONTAINER_OF(ts->closed.next, struct zcache_tenant, free);
+        t = ZC_CONTAINER_OF(zc_list_next(&ts->closed), struct zcache_tenant, free);
         zc_list_del(&t->free);
         ts->n_closed--;
     }

@@ -65,7 +65,7 @@ void zc_threads_fini(struct zc_threads *threads)
 {
     (void)pthread_key_delete(threads->key);
     while (!zc_list_empty(&threads->all)) {
-        struct zc_thread *th = ZC_CONTAINER_OF(threads->all.next, struct zc_thread, link);
+        struct zc_thread *th = ZC_CONTAINER_OF(zc_list_next(&threads->all), struct zc_thread, link);
 
         zc_list_del(&th->link);
         release(th);

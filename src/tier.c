@@ -30,6 +30,7 @@ struct form {
     uint64_t word;
     uint32_t version;
     unsigned flags;
+    uint64_t tag;
     struct zc_sizes sizes;
     uint32_t stored_len; /* of its bytes, without the payload's head */
 };
@@ -44,7 +45,8 @@ static enum zc_tier_outcome note_form(const struct zc_where *w,
     zc_lock_acquire(&w->shard->lock);
     out->word = atomic_load_explicit(&e->payload, memory_order_relaxed);
     out->version = e->version;
-    out->flags = atomic_load_explicit(&e->flags, memory_order_relaxed);
+    out->flags = zc_entry_flags(e);
+    out->tag = zc_entry_tag(e);
     if (zc_entry_state(e) != ZC_LIVE || zc_entry_has(e, ZC_F_CORRUPT)) {
         outcome = ZC_TIER_BUSY;
     } else if (zc_word_pinned(out->word)) {
@@ -249,7 +251,8 @@ enum zc_tier_outcome zc_tier_demote(struct zcache *cache,
         }
         return ZC_TIER_BUSY;
     }
-    if (f.sizes.raw_form && zc_same_detect(raw, f.sizes.raw, &fill)) {
+    if (f.sizes.raw_form && zc_same_detect(raw, f.sizes.raw, &fill) &&
+        zc_same_possible(fill, f.tag)) {
         return become_same(&w, e, &f, to, fill, freed_out);
     }
     return encode_and_swap(&w, e, &f, to, raw, freed_out);

@@ -80,7 +80,7 @@ static int check_bytes(struct recount *r, struct zc_entry *e, uint64_t word)
     const struct zc_payload *p = zc_word_payload(word);
 
     if (zc_word_is_same(word)) {
-        return zc_word_same(zc_word_same_len(word), atomic_load(&e->fill)) == word
+        return zc_word_same(zc_word_same_len(word), zc_entry_fill(e, word)) == word
                    ? 0
                    : complain(r, -EBADMSG, "a same-filled page's record is damaged", e->key);
     }

@@ -29,7 +29,7 @@
 
 bool zc_writeback_blocked(const struct zcache_tenant *t, const struct zc_entry *e)
 {
-    return e->tag > atomic_load_explicit(&t->wal_horizon, memory_order_acquire);
+    return zc_entry_tag(e) > atomic_load_explicit(&t->wal_horizon, memory_order_acquire);
 }
 
 /* ---- claim --------------------------------------------------------------------------------- */
@@ -146,7 +146,7 @@ static int claim(struct zc_batch *b,
     bp->entry = e;
     bp->version = e->version;
     bp->parity = atomic_load(&b->tenant->parity) & 1;
-    ip->tag = e->tag;
+    ip->tag = zc_entry_tag(e);
     word = atomic_load_explicit(&e->payload, memory_order_relaxed);
     zc_lock_release(&w.shard->lock);
     ZC_SYNC_POINT("writeback.claimed", key);

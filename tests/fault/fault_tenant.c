@@ -59,7 +59,7 @@ static int open_with_a_store(struct fault *f)
 
 static struct zcache_tenant *child_of(struct fault *f)
 {
-    return ZC_CONTAINER_OF(f->t.t->children.next, struct zcache_tenant, sibling);
+    return ZC_CONTAINER_OF(zc_list_next(&f->t.t->children), struct zcache_tenant, sibling);
 }
 
 /* What was opened is used and closed; its record is kept and used again. */

@@ -207,7 +207,7 @@ static void a_version_inherits_no_mark(void **state)
     assert_int_equal(put_page(f.root, KEY, 2, FILL_TEXT, 0), 0);
     assert_false(zc_entry_has(entry_of(f.root, KEY), marks));
     assert_false(zc_lru_is_scan(entry_of(f.root, KEY)));
-    assert_int_equal(entry_of(f.root, KEY)->tag, 0);
+    assert_int_equal(zc_entry_tag(entry_of(f.root, KEY)), 0);
     assert_int_equal(stats_of(f.root).gauge.incompressible_pages, 0);
     demote(&d);
     assert_int_equal(d.outcome, ZC_TIER_MOVED);

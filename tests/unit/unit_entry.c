@@ -36,13 +36,13 @@ static void a_fresh_entry_is_loading_and_the_indexs(void **state)
     assert_int_equal(zc_entry_state(&e), ZC_LOADING);
     assert_false(zc_entry_resident(&e));
     assert_int_equal(atomic_load(&e.refs), 1);
-    assert_int_equal(atomic_load(&e.flags), 0);
+    assert_int_equal(zc_entry_flags(&e), 0);
     assert_int_equal(atomic_load(&e.where), 0);
     assert_int_equal(atomic_load(&e.payload), 0);
     assert_int_equal(atomic_load(&e.referenced), 0);
     assert_int_equal(e.version, 0);
-    assert_int_equal(e.tag, 0);
-    assert_null(atomic_load(&e.next));
+    assert_int_equal(zc_entry_tag(&e), 0);
+    assert_null(zc_link_load(&e.link, memory_order_relaxed));
     assert_true(zc_list_empty(&e.lru));
     assert_true(e.key.object == 7 && e.key.page == 9);
 }
@@ -109,7 +109,7 @@ static struct zc_entry entry_in(enum zc_state state, unsigned flags)
 {
     struct zc_entry e = entry_new();
 
-    atomic_store(&e.flags, (uint16_t)((unsigned)state | flags));
+    zc_entry_set_flags(&e, (unsigned)state | flags);
     return e;
 }
 
@@ -125,7 +125,7 @@ static void legal_transitions_work_and_keep_the_flags(void **state)
 
                 zc_entry_become(&e, (enum zc_state)to);
                 assert_int_equal(zc_entry_state(&e), to);
-                assert_int_equal(atomic_load(&e.flags), flag_sets[i] | (unsigned)to);
+                assert_int_equal(zc_entry_flags(&e), flag_sets[i] | (unsigned)to);
                 assert_int_equal(atomic_load(&e.refs), 1);
             }
         }
@@ -176,7 +176,7 @@ static void flags_change_alone(void **state)
             zc_entry_set(&e, OTHER_FLAGS);
             zc_entry_clear(&e, flag);
             assert_false(zc_entry_has(&e, flag));
-            assert_int_equal(atomic_load(&e.flags), (OTHER_FLAGS & ~flag) | (unsigned)s);
+            assert_int_equal(zc_entry_flags(&e), (OTHER_FLAGS & ~flag) | (unsigned)s);
         }
     }
 }
@@ -201,7 +201,7 @@ static void flags_do_not_change_the_state(void **state)
 
     assert_non_null(assertion_of(set_state_bit, &e));
     assert_non_null(assertion_of(clear_state_bit, &e));
-    assert_int_equal(atomic_load(&e.flags), ZC_LIVE);
+    assert_int_equal(zc_entry_flags(&e), ZC_LIVE);
 #else
     skip();
 #endif

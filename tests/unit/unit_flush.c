@@ -38,7 +38,7 @@ static void teardown(struct fixture *f)
 static void put(struct fixture *f, uint64_t page, uint64_t version, uint64_t tag)
 {
     REQUIRE_EQUAL(put_page(f->t, KEY(page), version, FILL_TEXT, ZCACHE_DIRTY), 0);
-    entry_of(f->t, KEY(page))->tag = tag;
+    zc_entry_set_tag(entry_of(f->t, KEY(page)), tag);
 }
 
 static int flush(struct fixture *f, uint64_t up_to_tag)

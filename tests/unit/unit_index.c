@@ -76,7 +76,7 @@ static int free_entry(void *ctx, struct zc_entry *e)
     if (n != NULL) {
         ++*n;
     }
-    e->tag = GONE;
+    zc_entry_set_tag(e, GONE);
     free(e);
     return 0;
 }
@@ -104,7 +104,7 @@ static struct zc_entry *insert(struct fixture *f, uint32_t slot, struct zcache_k
 
     REQUIRE(e != NULL);
     zc_entry_init(e, slot, 1, key);
-    e->tag = ALIVE;
+    zc_entry_set_tag(e, ALIVE);
     zc_lock_acquire(&shard->lock);
     REQUIRE(zc_shard_find_locked(shard, hash, slot, key) == NULL);
     zc_shard_insert_locked(f->index, shard, hash, e);
@@ -579,7 +579,7 @@ static void look_up(struct crowd *c, struct rng *rng)
     }
     life = atomic_load(&c->life[writer][i]);
     e = find(&c->f, 0, key_of(100 + writer, i));
-    if (e != NULL && e->tag != ALIVE) {
+    if (e != NULL && zc_entry_tag(e) != ALIVE) {
         atomic_fetch_add(&c->n_dead, 1);
     }
     if (atomic_load(&c->life[writer][i]) == life) {

@@ -55,12 +55,12 @@ static void expect_equal(const struct zc_list *head, const struct row *row)
     ZC_LIST_FOR_EACH (it, head) {
         assert_true(i < row->n);
         assert_ptr_equal(ZC_CONTAINER_OF(it, struct item, link), row->at[i]);
-        assert_ptr_equal(it->prev, back);
+        assert_ptr_equal(zc_list_prev(it), back);
         back = it;
         i++;
     }
     assert_int_equal(i, row->n);
-    assert_ptr_equal(head->prev, back);
+    assert_ptr_equal(zc_list_prev(head), back);
     assert_int_equal(zc_list_empty(head), row->n == 0);
 }
 

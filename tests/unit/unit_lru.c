@@ -84,10 +84,10 @@ static void expect_list(struct fixture *f,
                         const unsigned *numbers,
                         unsigned n)
 {
-    struct zc_list *it = f->lru.list[tier].next;
+    struct zc_list *it = zc_list_next(&f->lru.list[tier]);
 
     assert_int_equal(zc_lru_length(&f->lru, tier), n);
-    for (unsigned i = 0; i < n; i++, it = it->next) {
+    for (unsigned i = 0; i < n; i++, it = zc_list_next(it)) {
         assert_ptr_equal(ZC_CONTAINER_OF(it, struct zc_entry, lru), &f->entry[numbers[i]]);
     }
     assert_ptr_equal(it, &f->lru.list[tier]);

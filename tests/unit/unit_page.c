@@ -163,7 +163,7 @@ static void a_new_version_forgets_the_old_one(void **state)
     struct zc_version first = new_version(&f, 1, ZC_F_INCOMPRESSIBLE | ZC_F_DIRTY);
     struct zc_entry *e = make_page(&f, &first);
     const uint64_t with = settled_charge(f.t);
-    assert_int_equal(e->tag, 1);
+    assert_int_equal(zc_entry_tag(e), 1);
     assert_int_equal(atomic_load(&f.t->n_incompressible), 1);
     set_flags(f.t, KEY, ZC_F_NO_FAST | ZC_F_CORRUPT);
     publish(&f, e, new_version(&f, 2, 0));
@@ -242,7 +242,7 @@ static void dirty_pages_are_counted_by_flush(void **state)
     unlock_page(&f);
     assert_int_equal(dirty_of(f.t, 0) | dirty_of(f.t, 1), 0);
     assert_false(zc_entry_has(e, ZC_F_PARITY | ZC_F_DIRTY));
-    assert_int_equal(e->tag, 0);
+    assert_int_equal(zc_entry_tag(e), 0);
     lock_page(&f);
     zc_page_still_dirty_locked(&f.w, e, 1); /* put clean meanwhile: it is not dirty */
     unlock_page(&f);
@@ -281,7 +281,7 @@ static void another_form_is_the_same_version(void **state)
     unlock_page(&f);
     assert_int_equal(e->version, 1);
     assert_int_equal(zc_word_payload(form.word)->version, 1);
-    assert_int_equal(e->tag, 1);
+    assert_int_equal(zc_entry_tag(e), 1);
     assert_int_equal(dirty_of(f.t, 0), 1);
     assert_int_equal(settled_charge(f.t), with); /* the old one is gone */
     verify_cache(f.cache);
@@ -328,10 +328,10 @@ static void a_payload_changes_hands(void **state)
     assert_int_equal(settled_charge(f.t), with);
     assert_int_equal(dirty_of(f.t, 0), 1);
     assert_int_equal(atomic_load(&f.t->n_incompressible), 1);
-    assert_int_equal(heir->tag, 1);
+    assert_int_equal(zc_entry_tag(heir), 1);
     assert_int_equal(get_page(f.t, KEY, 0), 1);
     struct zc_lru *lru = lru_of(f.t, heir);
-    assert_ptr_equal(lru->list[ZCACHE_TIER_RAW].next, &heir->lru); /* the oldest */
+    assert_ptr_equal(zc_list_next(&lru->list[ZCACHE_TIER_RAW]), &heir->lru); /* the oldest */
     verify_cache(f.cache);
     teardown(&f);
 }
@@ -530,12 +530,88 @@ static void damage_is_seen_when_decoding(void **state)
     assert_int_equal(decode(&f, e, same.word, buf), -EAGAIN);
     assert_true(zc_page_same_intact(&f.w, e));
     /* A record that is damaged gives the same answer, but is not intact. */
-    atomic_store(&e->fill, fill);
+    atomic_store(&e->tag_or_fill, fill);
     assert_int_equal(decode(&f, e, word_of(f.t, KEY), buf), -EAGAIN);
     assert_false(zc_page_same_intact(&f.w, e));
     assert_int_equal(zcache_get(f.t, KEY, buf, PAGE, NULL, 0), -EBADMSG);
     assert_int_equal(zcache_pin(f.t, KEY, 0, &pin), -EBADMSG);
-    atomic_store(&e->fill, fill + 1);
+    atomic_store(&e->tag_or_fill, fill + 1);
+    teardown(&f);
+}
+
+static void who_would_be_one_too_many_does_not_wait(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_version v = new_version(&f, 1, ZC_F_DIRTY);
+    struct zc_entry *e = make_page(&f, &v);
+    lock_page(&f);
+    zc_entry_become(e, ZC_WRITING);
+    atomic_fetch_add(&e->refs, ZC_REFS_MAX - 1);
+    assert_int_equal(zc_page_wait_locked(&f.w, e, false, UINT64_MAX), -ETIMEDOUT);
+    assert_int_equal(atomic_load(&e->refs), ZC_REFS_MAX);
+    atomic_fetch_sub(&e->refs, ZC_REFS_MAX - 1);
+    zc_entry_become(e, ZC_LIVE);
+    unlock_page(&f);
+    teardown(&f);
+}
+
+/* A tag and a fill share a place; a page of zeros needs none for its fill. */
+static void a_tag_is_never_a_fill(void **state)
+{
+    unsigned char buf[PAGE];
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_version v = new_version(&f, 4, ZC_F_DIRTY);
+    struct zc_entry *e = make_page(&f, &v);
+    assert_int_equal(zc_entry_tag(e), 4);
+    publish(&f, e, same_version(77));
+    assert_int_equal(zc_entry_tag(e), 0);
+    struct zc_version zeros = same_version(0);
+    zeros.tag = 99;
+    zeros.flags = ZC_F_DIRTY;
+    publish(&f, e, zeros);
+    assert_int_equal(zc_entry_tag(e), 99);
+    assert_int_equal(decode(&f, e, zeros.word, buf), 0);
+    assert_true(buf[0] == 0 && memcmp(buf, buf + 1, PAGE - 1) == 0);
+    assert_true(zc_page_same_intact(&f.w, e));
+    publish(&f, e, same_version(78));
+    assert_int_equal(zc_entry_tag(e), 0);
+    v = new_version(&f, 0, 0);
+    publish(&f, e, v);
+    assert_int_equal(zc_entry_tag(e), 0);
+    /* A page whose form changes keeps its tag, and a fill does not become one. */
+    publish(&f, e, same_version(79));
+    v = new_version(&f, 0, 0);
+    lock_page(&f);
+    zc_page_reform_locked(&f.w, e, v.word, 0, ZCACHE_TIER_RAW, 0);
+    unlock_page(&f);
+    assert_int_equal(zc_entry_tag(e), 0);
+    teardown(&f);
+}
+
+/* So a page that has both is kept as other pages are, with either. */
+static void a_page_of_one_word_keeps_its_tag(void **state)
+{
+    unsigned char page[PAGE], buf[PAGE];
+    struct zcache_page p = {.key = KEY, .data = page, .len = PAGE, .tag = 9};
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    for (int fill = 0; fill < 2; fill++) {
+        memset(page, fill, PAGE);
+        assert_int_equal(zcache_put_many(f.t, &p, 1, 0), 0);
+        assert_int_equal(zc_entry_tag(entry_of(f.t, KEY)), 9);
+        assert_int_equal(zc_word_is_same(word_of(f.t, KEY)), fill == 0);
+        assert_int_equal(zcache_get(f.t, KEY, buf, PAGE, NULL, 0), 0);
+        assert_memory_equal(buf, page, PAGE);
+        verify_cache(f.cache);
+    }
     teardown(&f);
 }
 
@@ -661,6 +737,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(who_gives_up_leaves_the_others_waiting),
         cmocka_unit_test(not_everybody_may_wait),
         cmocka_unit_test(damage_is_seen_when_decoding),
+        cmocka_unit_test(a_tag_is_never_a_fill),
+        cmocka_unit_test(a_page_of_one_word_keeps_its_tag),
+        cmocka_unit_test(who_would_be_one_too_many_does_not_wait),
         cmocka_unit_test(a_damaged_frame_is_not_pinned),
         cmocka_unit_test(a_head_that_no_page_has_is_damage),
     };

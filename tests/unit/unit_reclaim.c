@@ -316,7 +316,7 @@ static void a_shrink_tells_what_was_in_its_way(void **state)
     REQUIRE_EQUAL(put_page(f.t, KEY(3), 1, FILL_TEXT, ZCACHE_DIRTY), 0);
     REQUIRE_EQUAL(put_page(f.t, KEY(4), 1, FILL_TEXT, ZCACHE_CLEAN), 0);
     assert_int_equal(zcache_pin(f.t, KEY(0), 0, &pin), 0);
-    entry_of(f.t, KEY(1))->tag = 1;
+    zc_entry_set_tag(entry_of(f.t, KEY(1)), 1);
     set_flags(f.t, KEY(2), ZC_F_CORRUPT);
     e = isolate(f.t, KEY(4));
     const uint64_t before = zc_quota_charge(f.t->account);

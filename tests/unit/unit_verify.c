@@ -6,6 +6,7 @@
  * peace again.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "inside.h"
 #include "verify.h"
@@ -22,13 +23,14 @@ struct fixture {
 
 static void setup(struct fixture *f)
 {
-    static const unsigned char zeros[PAGE];
+    unsigned char same[PAGE];
 
+    memset(same, 0x5a, sizeof(same));
     f->cache = open_cache(16 * MIB, NULL, NULL);
     f->t = open_tenant(zcache_root(f->cache), "t", 8 * MIB);
     assert_int_equal(put_page(f->t, TEXT_PAGE, 1, FILL_TEXT, 0), 0);
     assert_int_equal(put_page(f->t, RANDOM_PAGE, 1, FILL_RANDOM, ZCACHE_INCOMPRESSIBLE), 0);
-    assert_int_equal(zcache_put(f->t, SAME_PAGE, zeros, PAGE, 0), 0);
+    assert_int_equal(zcache_put(f->t, SAME_PAGE, same, PAGE, 0), 0);
     assert_int_equal(put_page(f->t, DIRTY_PAGE, 1, FILL_TEXT, ZCACHE_DIRTY), 0);
     verify_cache(f->cache);
 }
@@ -76,9 +78,13 @@ static void changed_bytes(void **state)
     expect(&f, -EBADMSG);
     zc_word_payload(word_of(f.t, RANDOM_PAGE))->meta ^= 1;
     expect_peace(&f);
-    atomic_fetch_xor(&entry_of(f.t, SAME_PAGE)->fill, 1);
+    atomic_fetch_xor(&entry_of(f.t, SAME_PAGE)->tag_or_fill, 1);
     expect(&f, -EBADMSG);
-    atomic_fetch_xor(&entry_of(f.t, SAME_PAGE)->fill, 1);
+    atomic_fetch_xor(&entry_of(f.t, SAME_PAGE)->tag_or_fill, 1);
+    expect_peace(&f);
+    atomic_fetch_xor(&entry_of(f.t, SAME_PAGE)->payload, UINT64_C(1) << 40);
+    expect(&f, -EBADMSG);
+    atomic_fetch_xor(&entry_of(f.t, SAME_PAGE)->payload, UINT64_C(1) << 40);
     expect_peace(&f);
     teardown(&f);
 }
@@ -238,13 +244,13 @@ static void states_that_cannot_be(void **state)
     (void)state;
     setup(&f);
     struct zc_entry *e = entry_of(f.t, TEXT_PAGE);
-    const uint16_t flags = atomic_load(&e->flags);
+    const unsigned flags = zc_entry_flags(e);
     const uint64_t word = atomic_load(&e->payload);
-    atomic_store(&e->flags, (uint16_t)((flags & ~(unsigned)ZC_F_STATE) | ZC_LOADING));
+    zc_entry_set_flags(e, (flags & ~(unsigned)ZC_F_STATE) | ZC_LOADING);
     expect(&f, -EUCLEAN);
-    atomic_store(&e->flags, (uint16_t)((flags & ~(unsigned)ZC_F_STATE) | ZC_DEAD));
+    zc_entry_set_flags(e, (flags & ~(unsigned)ZC_F_STATE) | ZC_DEAD);
     expect(&f, -EUCLEAN);
-    atomic_store(&e->flags, flags);
+    zc_entry_set_flags(e, flags);
     atomic_store(&e->payload, 0);
     expect(&f, -EUCLEAN);
     atomic_store(&e->payload, word);

@@ -120,7 +120,7 @@ static void what_may_not_be_written_is_not_claimed(void **state)
         expect_refused(&f);
         clear_flags(f.t, KEY(0), flags[i]);
     }
-    entry_of(f.t, KEY(0))->tag = 5;
+    zc_entry_set_tag(entry_of(f.t, KEY(0)), 5);
     atomic_store(&f.t->wal_horizon, 4);
     assert_true(zc_writeback_blocked(f.t, entry_of(f.t, KEY(0))));
     expect_refused(&f);
