@@ -563,15 +563,16 @@ static int wait_capacity(struct zcache_tenant *t,
     }
     /* Only the capacity is waited for: a limit below it is the caller's to shrink under. */
     atomic_fetch_add(&bell->urgent, 1);
-    seq = zc_progress_begin(cache);
+    seq = zc_progress_begin_room(cache);
     while (!zc_quota_fits(&cache->account, bytes, ZC_QUOTA_PUT) && rc == 0) {
         zc_bell_ring(cache, ZC_BELL_URGENT);
-        if (!zc_progress_wait(cache, &seq, deadline_ns) ||
-            atomic_load(&bell->fruitless) > fruitless + 1) {
+        /* It may fit before there is so much room that somebody wakes us for it. */
+        (void)zc_progress_wait(cache, &seq, ZC_MIN(deadline_ns, zc_plat_deadline_ns(RETRY_MS)));
+        if (zc_plat_now_ns() >= deadline_ns || atomic_load(&bell->fruitless) > fruitless + 1) {
             rc = zc_quota_fits(&cache->account, bytes, ZC_QUOTA_PUT) ? 0 : -ENOSPC;
         }
     }
-    zc_progress_end(cache);
+    zc_progress_end_room(cache);
     atomic_fetch_sub(&bell->urgent, 1);
     return rc;
 }

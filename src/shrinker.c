@@ -247,7 +247,7 @@ static bool pass(struct zc_shrinker *s, struct zc_thread *th, struct division *d
         }
     }
     zc_epoch_drain(th->epoch);
-    zc_progress_signal(cache);
+    zc_progress_announce(cache);
     return freed;
 }
 
@@ -262,7 +262,7 @@ static void be_quiet(struct zc_shrinker *s, uint64_t cpu_ns)
     if (atomic_load(&bell->urgent) > 0 && !s->held_back && !zc_tenant_backs_off(s->cache->root)) {
         atomic_fetch_add(&bell->fruitless, 1);
     }
-    zc_progress_signal(s->cache);
+    zc_progress_announce(s->cache);
 }
 
 /* Each pass that frees nothing is followed by one that asks less politely. */
@@ -393,7 +393,10 @@ static void round_of_work(struct zc_shrinker *s, struct zc_thread *th, uint32_t 
         s->pressed = true;
     }
     if (s->pressed) {
+        atomic_store(&cache->bell.working, 1);
         relieve(s, th);
+        atomic_store(&cache->bell.working, 0);
+        zc_progress_announce(cache);
     }
     compress_ahead(s, th);
     compact(s, th);
