@@ -105,6 +105,7 @@ static const struct option options[] = {
         0,
         UINT32_MAX,
         "0 or a power of two up to 2147483648"),
+    ROW("feed_percent", NUMBER, feed_percent, 0, 100, PERCENT),
 };
 
 static const char *const full_names[] = {

@@ -68,7 +68,7 @@ static void each_name_sets_its_member(void **state)
     assert_int_equal(parse(&opts, "capacity=3G,page_max=16K,raw_percent=1,fast_percent=2,"
                                   "fast=zstd:-5,dense=none,start_percent=3,low_percent=30,"
                                   "background_percent=40,full=help,max_stall_ms=5,"
-                                  "inflight_pages=6,batch_pages=7,latency_sample=8"),
+                                  "inflight_pages=6,batch_pages=7,latency_sample=8,feed_percent=9"),
                      0);
     assert_true(opts.capacity_bytes == UINT64_C(3) << 30);
     assert_int_equal(opts.page_max_bytes, 16384);
@@ -84,6 +84,7 @@ static void each_name_sets_its_member(void **state)
     assert_int_equal(opts.inflight_pages, 6);
     assert_int_equal(opts.batch_pages, 7);
     assert_int_equal(opts.latency_sample, 8);
+    assert_int_equal(opts.feed_percent, 9);
     assert_int_equal(check(&opts), 0);
 }
 
