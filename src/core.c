@@ -302,31 +302,71 @@ void zc_core_unpin(struct zcache *cache, struct zc_frame *frame)
 
 /* ---- progress ------------------------------------------------------------------------------ */
 
-void zc_progress_signal(struct zcache *cache)
-{
-    struct zc_progress *p = &cache->progress;
+/*
+ * A waiter for room is woken when there is room for some tens of pages: a wake-up costs as much as the
+ * compression of a page, and a put that gets room for one page is back at once.
+ */
+#define ROOM_SHARE 64u
+#define ROOM_MAX   (UINT64_C(128) << 10)
 
-    /* Pairs with the waiter's increment: either it sees what we changed, or we see it; what changed
-     * was changed by a sequentially consistent read-modify-write. */
-    if (ZC_LIKELY(atomic_load(&p->waiters) == 0)) {
-        return;
-    }
+static bool room_is_worth_it(const struct zcache *cache)
+{
+    uint64_t limit = zc_quota_limit(&cache->account);
+    uint64_t room = ZC_MIN(limit / ROOM_SHARE, ROOM_MAX);
+
+    return atomic_load(&cache->bell.working) == 0 ||
+           zc_quota_fits(&cache->account, room, ZC_QUOTA_PUT);
+}
+
+static void wake(struct zc_progress *p)
+{
     zc_lock_acquire(&p->lock);
     p->seq++;
     zc_cond_broadcast(&p->cond);
     zc_lock_release(&p->lock);
 }
 
-uint64_t zc_progress_begin(struct zcache *cache)
+void zc_progress_signal(struct zcache *cache)
+{
+    /* Pairs with the waiter's increment: either it sees what we changed, or we see it; what changed
+     * was changed by a sequentially consistent read-modify-write. */
+    uint64_t waiters = atomic_load(&cache->progress.waiters);
+
+    if (ZC_LIKELY(waiters == 0)) {
+        return;
+    }
+    if (waiters % ZC_WAITER_ROOM != 0 || room_is_worth_it(cache)) {
+        wake(&cache->progress);
+    }
+}
+
+void zc_progress_announce(struct zcache *cache)
+{
+    if (atomic_load(&cache->progress.waiters) != 0) {
+        wake(&cache->progress);
+    }
+}
+
+static uint64_t begin_waiting(struct zcache *cache, uint64_t kind)
 {
     struct zc_progress *p = &cache->progress;
     uint64_t seq;
 
-    atomic_fetch_add(&p->waiters, 1);
+    atomic_fetch_add(&p->waiters, kind);
     zc_lock_acquire(&p->lock);
     seq = p->seq;
     zc_lock_release(&p->lock);
     return seq;
+}
+
+uint64_t zc_progress_begin(struct zcache *cache)
+{
+    return begin_waiting(cache, ZC_WAITER);
+}
+
+uint64_t zc_progress_begin_room(struct zcache *cache)
+{
+    return begin_waiting(cache, ZC_WAITER_ROOM);
 }
 
 bool zc_progress_wait(struct zcache *cache, uint64_t *seq, uint64_t deadline_ns)
@@ -346,7 +386,12 @@ bool zc_progress_wait(struct zcache *cache, uint64_t *seq, uint64_t deadline_ns)
 
 void zc_progress_end(struct zcache *cache)
 {
-    atomic_fetch_sub(&cache->progress.waiters, 1);
+    atomic_fetch_sub(&cache->progress.waiters, ZC_WAITER);
+}
+
+void zc_progress_end_room(struct zcache *cache)
+{
+    atomic_fetch_sub(&cache->progress.waiters, ZC_WAITER_ROOM);
 }
 
 /* ---- slabs ----------------------------------------------------------------------------------- */

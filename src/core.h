@@ -52,9 +52,12 @@ struct zc_core_mem {
 struct zc_progress {
     struct zc_lock lock;
     struct zc_cond cond;
-    uint64_t seq; /* under lock */
-    _Atomic uint32_t waiters;
+    uint64_t seq;             /* under lock */
+    _Atomic uint64_t waiters; /* ZC_WAITER each; those for room at the capacity ZC_WAITER_ROOM */
 };
+
+#define ZC_WAITER      UINT64_C(1)
+#define ZC_WAITER_ROOM (UINT64_C(1) << 32 | ZC_WAITER)
 
 /** enum zc_bell_reason - why the shrinker is woken. */
 enum zc_bell_reason {
@@ -76,7 +79,8 @@ struct zc_bell {
     _Atomic uint64_t wakes;
     _Atomic uint64_t rounds;
     _Atomic uint32_t sleeping;
-    _Atomic uint32_t urgent; /* threads waiting at the capacity */
+    _Atomic uint32_t working; /* the shrinker makes room, and will announce the end of it */
+    _Atomic uint32_t urgent;  /* threads waiting at the capacity */
 };
 
 #define ZC_LOG_EVENTS 32u
@@ -249,16 +253,25 @@ static inline void zc_core_maintain(struct zcache *cache, struct zc_thread *th)
 /** zc_bell_ring() - wake the shrinker; cheap if it was rung for that reason already. */
 void zc_bell_ring(struct zcache *cache, enum zc_bell_reason reason);
 
-/** zc_progress_signal() - wake the waiters, if any. */
+/**
+ * zc_progress_signal() - wake the waiters, if any; those for room at the capacity only when there is
+ *                        some worth waking up for, or nobody at work to make more.
+ */
 void zc_progress_signal(struct zcache *cache);
+
+/** zc_progress_announce() - wake all waiters, if any: the shrinker, at the end of a pass. */
+void zc_progress_announce(struct zcache *cache);
 
 /**
  * Waiting: begin, look whether what is wanted has come true, wait, look again, ..., end.  A signal
  * after the begin is not missed.
  */
 uint64_t zc_progress_begin(struct zcache *cache);
+/** zc_progress_begin_room() - as begin, of a wait for room at the capacity. */
+uint64_t zc_progress_begin_room(struct zcache *cache);
 /** zc_progress_wait() - until a signal after @seq.  Return: false when @deadline_ns passed. */
 bool zc_progress_wait(struct zcache *cache, uint64_t *seq, uint64_t deadline_ns);
 void zc_progress_end(struct zcache *cache);
+void zc_progress_end_room(struct zcache *cache);
 
 #endif /* ZC_CORE_H */

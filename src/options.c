@@ -105,6 +105,7 @@ static const struct option options[] = {
         0,
         UINT32_MAX,
         "0 or a power of two up to 2147483648"),
+    ROW("feed_percent", NUMBER, feed_percent, 0, 100, PERCENT),
 };
 
 static const char *const full_names[] = {
@@ -348,6 +349,10 @@ static int parse_item(struct zcache_options *opts, struct span item, char *error
         return complain(error, error_cap, "there is no option \"%s\"",
                         show(name.at, name.len).text);
     }
+    if (o->offset + o->bytes > opts->struct_size) {
+        return complain(error, error_cap,
+                        "%s is newer than the header that this program was compiled with", o->name);
+    }
     if (!parse_value(opts, o, value)) {
         return complain(error, error_cap, "%s cannot be \"%s\": it must be %s", o->name,
                         show(value.at, value.len).text, o->rule);
@@ -357,20 +362,25 @@ static int parse_item(struct zcache_options *opts, struct span item, char *error
 
 int zc_options_parse(struct zcache_options *opts, const char *text, char *error, size_t error_cap)
 {
-    struct zcache_options next = *opts;
+    size_t size = ZC_MIN(opts->struct_size, sizeof(*opts)); /* the caller's may be an older one */
+    struct zcache_options next = ZCACHE_OPTIONS_INIT;
     struct span item = {text, 0};
     int rc = 0;
 
+    if (size < OPTIONS_FIRST) {
+        return complain(error, error_cap, "the options are not initialised");
+    }
     if (text[0] == '\0') {
         return 0;
     }
+    (void)memcpy(&next, opts, size);
     do {
         item.len = strcspn(item.at, ",");
         rc = parse_item(&next, item, error, error_cap);
         item.at += item.len;
     } while (rc == 0 && *item.at++ == ',');
     if (rc == 0) {
-        *opts = next;
+        (void)memcpy(opts, &next, size);
     }
     return rc;
 }

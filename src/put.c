@@ -263,7 +263,8 @@ static void look_ahead(struct zcache_tenant *t, struct zc_thread *th)
     }
     if (pressed && surplus > zc_quota_charge(t->account) / 2 && !zc_batch_in_callback(th)) {
         /* The shrinker falls behind: a little help, bounded, from who makes the work. */
-        struct zc_reclaim r = zc_reclaim_begin(cache, th, t, ZC_RECLAIM_DEMOTE_ONLY, 0);
+        struct zc_reclaim r =
+            zc_reclaim_begin(cache, th, t, ZC_RECLAIM_DEMOTE_ONLY | ZC_RECLAIM_STREAM, 0);
 
         (void)zc_reclaim_tenant(&r, t, HELP_BYTES);
         (void)zc_reclaim_end(&r, 0);

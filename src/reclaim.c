@@ -8,7 +8,8 @@
  *     fast  > fast_percent                          demote its oldest fast pages
  *     else                                          evict from the oldest end of dense, fast, raw
  *
- * where evicting a dirty page means writing it first.  A step isolates a batch, works on it without
+ * where a tier that is not worth its CPU (worth.h) is passed by: what would be demoted to it is evicted,
+ * and evicting a dirty page means writing it first.  A step isolates a batch, works on it without
  * locks, and gives back what stays.
  *
  * Two passes.  The first gives referenced pages a second chance; if it frees nothing, the second
@@ -83,6 +84,7 @@ static uint64_t demote_one(struct zc_reclaim *r, struct zc_entry *e, enum zcache
 }
 
 static uint64_t demote_batch(struct zc_reclaim *r,
+                             struct zcache_tenant *t,
                              struct zc_lru *lru,
                              enum zcache_tier from,
                              enum zcache_tier to,
@@ -93,13 +95,17 @@ static uint64_t demote_batch(struct zc_reclaim *r,
     struct zc_entry *pages[BATCH];
     unsigned n = zc_lru_isolate(lru, from, mode, &left->demote[from], pages, ZC_MIN(max, BATCH));
     uint64_t freed = 0;
+    uint64_t cpu_ns;
 
     if (n > 0) {
         ZC_SYNC_POINT("reclaim.isolated", pages[0]->key);
     }
-
+    cpu_ns = zc_plat_thread_cpu_ns();
     for (unsigned i = 0; i < n; i++) {
         freed += demote_one(r, pages[i], to);
+    }
+    if (n > 0) {
+        zc_worth_fed(&t->worth[to], n, zc_plat_thread_cpu_ns() - cpu_ns);
     }
     left->demote[to] += n;
     left->evict[to] += n;
@@ -219,6 +225,10 @@ static uint64_t evict_batch(struct zc_reclaim *r,
     }
     r->tried += n;
     r->got.evicted_pages += n_evicted;
+    if ((r->mode & ZC_RECLAIM_STREAM) != 0) {
+        zc_worth_left(&t->worth[ZCACHE_TIER_FAST], n_evicted + n_write);
+        zc_worth_left(&t->worth[ZCACHE_TIER_DENSE], n_evicted + n_write);
+    }
     count_foreign(r, t, n_evicted + (r->writes.evicted - evicted_before));
     zc_core_maintain(r->cache, r->thread);
     return freed + (r->writes.freed_bytes - written_before);
@@ -255,6 +265,7 @@ static unsigned batch_for(const struct zc_tier_sum *sum, uint64_t want)
 
 /* Demotes from the first tier that has budget left.  False: none has. */
 static bool demote_any(struct zc_reclaim *r,
+                       struct zcache_tenant *t,
                        struct zc_lru *lru,
                        struct budgets *left,
                        const struct zc_tier_sum sums[ZCACHE_TIERS],
@@ -265,12 +276,61 @@ static bool demote_any(struct zc_reclaim *r,
         enum zcache_tier to = zc_tier_next(r->cache, (enum zcache_tier)from);
 
         if (to < ZCACHE_TIERS && left->demote[from] > 0) {
-            *freed += demote_batch(r, lru, (enum zcache_tier)from, to, left,
+            *freed += demote_batch(r, t, lru, (enum zcache_tier)from, to, left,
                                    batch_for(&sums[from], want));
             return true;
         }
     }
     return false;
+}
+
+/* Hits of pages in the form of a tier, promotions by pins included. */
+static uint64_t hits_in(const struct zcache_tenant *t, enum zcache_tier tier)
+{
+    return zc_stat_read(t->stat,
+                        tier == ZCACHE_TIER_FAST ? ZC_C_get_hits_fast : ZC_C_get_hits_dense) +
+           zc_stat_tier_read(t->stat, tier, ZC_TC_promotions);
+}
+
+static void judge(struct zcache_tenant *t)
+{
+    uint64_t now = zc_plat_now_ns();
+
+    for (int tier = ZCACHE_TIER_FAST; tier < ZCACHE_TIERS; tier++) {
+        if (zc_worth_due(&t->worth[tier], now)) {
+            zc_worth_judge(&t->worth[tier], now, hits_in(t, (enum zcache_tier)tier),
+                           t->cache->opt.feed_percent);
+        }
+    }
+}
+
+static bool is_worth_it(struct zc_reclaim *r, struct zcache_tenant *t, enum zcache_tier tier)
+{
+    if ((r->mode & ZC_RECLAIM_STREAM) == 0 || zc_worth_ask(&t->worth[tier], zc_plat_now_ns())) {
+        return true;
+    }
+    r->passed_by = true;
+    return false;
+}
+
+/* Evicts what would be demoted to a tier that is not worth it.  False: it may not, or has no budget. */
+static bool pass_by(struct zc_reclaim *r,
+                    struct zcache_tenant *t,
+                    struct zc_lru *lru,
+                    enum zcache_tier from,
+                    struct budgets *left,
+                    unsigned n,
+                    uint64_t *freed)
+{
+    uint64_t looks = left->evict[from];
+
+    if ((r->mode & ZC_RECLAIM_DEMOTE_ONLY) != 0 || looks == 0) {
+        return false;
+    }
+    *freed += evict_batch(r, t, lru, from, &left->evict[from], n);
+    looks -= left->evict[from];
+    left->demote[from] = zc_sub_sat(left->demote[from], looks); /* they have been looked at */
+    return true;
 }
 
 /* One step.  False: nothing is left to try. */
@@ -291,8 +351,13 @@ static bool step(struct zc_reclaim *r,
         if (to < ZCACHE_TIERS && left->demote[from] > 0 && surplus > 0) {
             unsigned n = ZC_MIN(batch_for(&sums[from], want), pages_in(&sums[from], surplus));
 
-            *freed += demote_batch(r, lru, (enum zcache_tier)from, to, left, n);
-            return true;
+            if (is_worth_it(r, t, to)) {
+                *freed += demote_batch(r, t, lru, (enum zcache_tier)from, to, left, n);
+                return true;
+            }
+            if (pass_by(r, t, lru, (enum zcache_tier)from, left, n, freed)) {
+                return true;
+            }
         }
     }
     if ((r->mode & ZC_RECLAIM_DEMOTE_ONLY) != 0) {
@@ -306,7 +371,7 @@ static bool step(struct zc_reclaim *r,
         }
     }
     /* Nothing can leave: what can still get smaller does, whatever the shares. */
-    return (r->mode & ZC_RECLAIM_FORCE) != 0 && demote_any(r, lru, left, sums, want, freed);
+    return (r->mode & ZC_RECLAIM_FORCE) != 0 && demote_any(r, t, lru, left, sums, want, freed);
 }
 
 static uint64_t reclaim_node(struct zc_reclaim *r,
@@ -350,6 +415,9 @@ uint64_t zc_reclaim_tenant(struct zc_reclaim *r, struct zcache_tenant *t, uint64
 
     if ((r->mode & ZC_RECLAIM_RESERVES) != 0) {
         want_bytes = ZC_MIN(want_bytes, zc_tenant_spare(t));
+    }
+    if ((r->mode & ZC_RECLAIM_STREAM) != 0) {
+        judge(t);
     }
     for (unsigned node = 0; node < n_nodes && freed + promised(r) < want_bytes; node++) {
         freed += reclaim_node(r, t, node, zc_add_sat((want_bytes - freed) / (n_nodes - node), 1));
@@ -447,7 +515,8 @@ static struct shrink_pass shrink_pass(struct zcache_tenant *top,
                                       unsigned mode,
                                       uint64_t deadline_ns)
 {
-    struct zc_reclaim r = zc_reclaim_begin(top->cache, th, top, mode, deadline_ns);
+    struct zc_reclaim r =
+        zc_reclaim_begin(top->cache, th, top, mode | ZC_RECLAIM_STREAM, deadline_ns);
     struct shrink_pass p;
 
     p.freed = zc_reclaim_subtree(&r, top, first, want);
@@ -552,7 +621,7 @@ static int wait_capacity(struct zcache_tenant *t,
         return -EBUSY;
     }
     if (cache->opt.full_policy == ZCACHE_FULL_HELP) {
-        unsigned mode = ZC_RECLAIM_RESERVES;
+        unsigned mode = ZC_RECLAIM_RESERVES | ZC_RECLAIM_STREAM;
         struct zc_reclaim r;
 
         mode |= (flags & ZCACHE_NOIO) != 0 ? 0u : (unsigned)ZC_RECLAIM_WRITE;
@@ -563,15 +632,16 @@ static int wait_capacity(struct zcache_tenant *t,
     }
     /* Only the capacity is waited for: a limit below it is the caller's to shrink under. */
     atomic_fetch_add(&bell->urgent, 1);
-    seq = zc_progress_begin(cache);
+    seq = zc_progress_begin_room(cache);
     while (!zc_quota_fits(&cache->account, bytes, ZC_QUOTA_PUT) && rc == 0) {
         zc_bell_ring(cache, ZC_BELL_URGENT);
-        if (!zc_progress_wait(cache, &seq, deadline_ns) ||
-            atomic_load(&bell->fruitless) > fruitless + 1) {
+        /* It may fit before there is so much room that somebody wakes us for it. */
+        (void)zc_progress_wait(cache, &seq, ZC_MIN(deadline_ns, zc_plat_deadline_ns(RETRY_MS)));
+        if (zc_plat_now_ns() >= deadline_ns || atomic_load(&bell->fruitless) > fruitless + 1) {
             rc = zc_quota_fits(&cache->account, bytes, ZC_QUOTA_PUT) ? 0 : -ENOSPC;
         }
     }
-    zc_progress_end(cache);
+    zc_progress_end_room(cache);
     atomic_fetch_sub(&bell->urgent, 1);
     return rc;
 }

@@ -16,7 +16,8 @@ enum zc_reclaim_mode {
     ZC_RECLAIM_WRITE = 1 << 1,       /* dirty pages may be written */
     ZC_RECLAIM_DEMOTE_ONLY = 1 << 2, /* ahead of need: nothing is evicted */
     ZC_RECLAIM_RESERVES = 1 << 3,    /* leave tenants their reserve_bytes */
-    ZC_RECLAIM_INSIST = 1 << 4       /* write even to a store that is given a rest after errors */
+    ZC_RECLAIM_INSIST = 1 << 4,      /* write even to a store that is given a rest after errors */
+    ZC_RECLAIM_STREAM = 1 << 5       /* for puts: a tier that is not worth its CPU is passed by */
 };
 
 /** struct zc_reclaim - one run of reclaim, by one thread. */
@@ -33,6 +34,7 @@ struct zc_reclaim {
     uint64_t elsewhere;              /* pages there that others have isolated */
     uint64_t held_back;              /* dirty pages not written because the store failed just now */
     uint64_t tried;                  /* pages isolated */
+    bool passed_by;                  /* a tier was not worth its CPU */
 };
 
 /** zc_reclaim_begin() - prepare a run. */

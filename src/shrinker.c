@@ -49,6 +49,7 @@
 #define OWN_WEIGHT   UINT64_C(100)        /* of an inner tenant's own pages, beside its children */
 #define AHEAD_MIN    (UINT64_C(16) << 10)
 #define COMPACT_MS   1000u
+#define LATER_MS     250u /* when a stream may be over, whose pages were not worth compressing */
 
 struct zc_shrinker {
     pthread_t id;
@@ -247,7 +248,7 @@ static bool pass(struct zc_shrinker *s, struct zc_thread *th, struct division *d
         }
     }
     zc_epoch_drain(th->epoch);
-    zc_progress_signal(cache);
+    zc_progress_announce(cache);
     return freed;
 }
 
@@ -262,7 +263,7 @@ static void be_quiet(struct zc_shrinker *s, uint64_t cpu_ns)
     if (atomic_load(&bell->urgent) > 0 && !s->held_back && !zc_tenant_backs_off(s->cache->root)) {
         atomic_fetch_add(&bell->fruitless, 1);
     }
-    zc_progress_signal(s->cache);
+    zc_progress_announce(s->cache);
 }
 
 /* Each pass that frees nothing is followed by one that asks less politely. */
@@ -288,7 +289,7 @@ static void relieve(struct zc_shrinker *s, struct zc_thread *th)
             return;
         }
         d.ignore_share = manners[i].ignore_share;
-        d.mode = manners[i].mode;
+        d.mode = manners[i].mode | ZC_RECLAIM_STREAM;
         if (pass(s, th, &d)) {
             s->quiet_ms = 0;
         } else {
@@ -321,6 +322,11 @@ static void drain_limits(struct zc_shrinker *s, struct zc_thread *th)
     }
 }
 
+static void look_again_at(struct zc_shrinker *s, uint64_t when_ns)
+{
+    s->retry_ns = s->retry_ns == 0 ? when_ns : ZC_MIN(s->retry_ns, when_ns);
+}
+
 /* ---- ahead of need ------------------------------------------------------------------------- */
 
 /* One bounded helping per tenant.  Whether anything was compressed. */
@@ -332,10 +338,14 @@ static bool compress_once(struct zc_shrinker *s, struct zc_thread *th)
 
     while (!stopping(s->cache) && (t = zc_tenant_next(s->cache->root, &cursor)) != NULL) {
         if (zc_tenant_past_start(t) && zc_reclaim_surplus(t) > AHEAD_MIN) {
-            struct zc_reclaim r = zc_reclaim_begin(s->cache, th, NULL, ZC_RECLAIM_DEMOTE_ONLY, 0);
+            struct zc_reclaim r =
+                zc_reclaim_begin(s->cache, th, NULL, ZC_RECLAIM_DEMOTE_ONLY | ZC_RECLAIM_STREAM, 0);
 
             any = zc_reclaim_tenant(&r, t, VISIT_MAX / 4) > 0 || any;
             (void)zc_reclaim_end(&r, 0);
+            if (r.passed_by) {
+                look_again_at(s, zc_plat_deadline_ns(LATER_MS));
+            }
         }
         zc_tenant_leave(t);
     }
@@ -355,11 +365,6 @@ static void compress_ahead(struct zc_shrinker *s, struct zc_thread *th)
 }
 
 /* ---- sparse slabs -------------------------------------------------------------------------- */
-
-static void look_again_at(struct zc_shrinker *s, uint64_t when_ns)
-{
-    s->retry_ns = s->retry_ns == 0 ? when_ns : ZC_MIN(s->retry_ns, when_ns);
-}
 
 /* Now, if it is time; else it comes back for it. */
 static void compact(struct zc_shrinker *s, struct zc_thread *th)
@@ -393,7 +398,10 @@ static void round_of_work(struct zc_shrinker *s, struct zc_thread *th, uint32_t 
         s->pressed = true;
     }
     if (s->pressed) {
+        atomic_store(&cache->bell.working, 1);
         relieve(s, th);
+        atomic_store(&cache->bell.working, 0);
+        zc_progress_announce(cache);
     }
     compress_ahead(s, th);
     compact(s, th);

@@ -56,14 +56,16 @@ static uint64_t cell_read(const struct zc_stat *stat, unsigned cell)
     return sum;
 }
 
-static uint64_t tier_read(const struct zc_stat *stat, unsigned tier, enum zc_tier_counter c)
-{
-    return cell_read(stat, ZC_COUNTERS + tier * ZC_TIER_COUNTERS + c);
-}
-
 uint64_t zc_stat_read(const struct zc_stat *stat, enum zc_counter c)
 {
     return cell_read(stat, c);
+}
+
+uint64_t zc_stat_tier_read(const struct zc_stat *stat,
+                           enum zcache_tier tier,
+                           enum zc_tier_counter c)
+{
+    return cell_read(stat, ZC_COUNTERS + (unsigned)tier * ZC_TIER_COUNTERS + c);
 }
 
 uint64_t zc_stat_sum(const struct zc_stat *stat)
@@ -93,7 +95,8 @@ void zc_stat_export(const struct zc_stat *stat, struct zcache_stats *out)
     ZCACHE_COUNTERS(EXPORT)
 #undef EXPORT
     for (unsigned tier = 0; tier < ZCACHE_TIERS; tier++) {
-#define EXPORT(name, kind, unit, help) out->tier[tier].name += tier_read(stat, tier, ZC_TC_##name);
+#define EXPORT(name, kind, unit, help)                                                             \
+    out->tier[tier].name += zc_stat_tier_read(stat, (enum zcache_tier)tier, ZC_TC_##name);
         ZCACHE_TIER_COUNTERS(EXPORT)
 #undef EXPORT
     }

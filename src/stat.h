@@ -65,6 +65,9 @@ static inline void zc_stat_tier_add(struct zc_stat *stat,
 }
 
 uint64_t zc_stat_read(const struct zc_stat *stat, enum zc_counter c);
+uint64_t zc_stat_tier_read(const struct zc_stat *stat,
+                           enum zcache_tier tier,
+                           enum zc_tier_counter c);
 
 /** zc_stat_sum() - Σ of all cells: changes whenever anything was counted. */
 uint64_t zc_stat_sum(const struct zc_stat *stat);

@@ -258,6 +258,9 @@ static void record_fill(struct zcache_tenant *t,
     atomic_store(&t->retry_ns, 0);
     atomic_store(&t->cursor, UINT32_MAX);
     atomic_store(&t->raw_surplus, 0);
+    for (int tier = 0; tier < ZCACHE_TIERS; tier++) {
+        zc_worth_init(&t->worth[tier]);
+    }
 }
 
 static struct zc_list *name_bucket(struct zc_tenants *ts, const struct zcache_tenant *t)

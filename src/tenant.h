@@ -14,6 +14,7 @@
 
 #include "core.h"
 #include "lru.h"
+#include "worth.h"
 
 enum zc_tenant_state {
     ZC_TENANT_CLOSED = 0,
@@ -67,15 +68,16 @@ struct zcache_tenant {
     _Atomic uint64_t n_writing;
     _Atomic uint64_t n_same;
     _Atomic uint64_t n_incompressible;
-    _Atomic uint32_t parity;        /* that pages dirtied now get */
-    _Atomic uint32_t flushing;      /* one flush at a time */
-    _Atomic uint32_t unbarriered;   /* written since the last barrier that succeeded */
-    _Atomic int error;              /* of writes since the last flush; reported once */
-    _Atomic uint32_t failures;      /* writes failed in a row */
-    _Atomic uint64_t retry_ns;      /* no write-back before */
-    _Atomic uint64_t relieved;      /* synchronous shrinks of the subtree that freed something */
-    _Atomic uint32_t cursor;        /* slot after which a sweep of the subtree goes on */
-    _Atomic uint64_t raw_surplus;   /* asked of the shrinker: raw pages to demote ahead of need */
+    _Atomic uint32_t parity;      /* that pages dirtied now get */
+    _Atomic uint32_t flushing;    /* one flush at a time */
+    _Atomic uint32_t unbarriered; /* written since the last barrier that succeeded */
+    _Atomic int error;            /* of writes since the last flush; reported once */
+    _Atomic uint32_t failures;    /* writes failed in a row */
+    _Atomic uint64_t retry_ns;    /* no write-back before */
+    _Atomic uint64_t relieved;    /* synchronous shrinks of the subtree that freed something */
+    _Atomic uint32_t cursor;      /* slot after which a sweep of the subtree goes on */
+    _Atomic uint64_t raw_surplus; /* asked of the shrinker: raw pages to demote ahead of need */
+    struct zc_worth worth[ZCACHE_TIERS];
     _Atomic(struct zc_hist *) hist; /* ZCACHE_LATENCIES, made at the first sample */
     struct zc_lru lru[];            /* one per node */
 };

@@ -65,6 +65,9 @@ enum zcache_full_policy {
  * @store:              the root's store, copied; NULL for none.
  * @log:                receives messages; NULL for none.
  * @log_ctx:            its context.
+ * @feed_percent:       share of a CPU, 0 to 100, default 10, beyond which compressing the pages of
+ *                      one tenant for one tier must be of use: if hardly any of them is hit there,
+ *                      the oldest ones leave the cache as they are.  100 compresses all, always.
  */
 struct zcache_options {
     size_t struct_size;
@@ -85,12 +88,13 @@ struct zcache_options {
     const struct zcache_store *store;
     zcache_log_fn *log;
     void *log_ctx;
+    uint32_t feed_percent;
 };
 
 #define ZCACHE_OPTIONS_INIT                                                                        \
     {                                                                                              \
         sizeof(struct zcache_options), 0, 65536, 25, 50, 60, 95, 90, ZCACHE_FULL_WAIT, 10000, 256, \
-            32, 64, "lz4", "zstd:3", NULL, NULL, NULL                                              \
+            32, 64, "lz4", "zstd:3", NULL, NULL, NULL, 10                                          \
     }
 
 /** enum zcache_close_flags - how zcache_close() treats dirty pages. */
@@ -137,7 +141,8 @@ ZCACHE_API int zcache_close(struct zcache *cache, unsigned flags) ZCACHE_MUST_CH
  * @text:      comma-separated name=value, for example "capacity=8G,fast=lz4,dense=zstd:3".  Sizes
  *             take K, M, G, T (powers of 1024).  Names: capacity, page_max, raw_percent,
  *             fast_percent, fast, dense, start_percent, background_percent, low_percent, full
- *             (wait, help, reject), max_stall_ms, inflight_pages, batch_pages, latency_sample.
+ *             (wait, help, reject), max_stall_ms, inflight_pages, batch_pages, latency_sample,
+ *             feed_percent.
  * @error:     receives one sentence about what is wrong, may be NULL.
  * @error_cap: room there in bytes.
  *

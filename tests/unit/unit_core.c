@@ -310,6 +310,58 @@ static void a_signal_nobody_waits_for_costs_no_lock(void **state)
     close_cache(cache);
 }
 
+/* Fills the account up to @room bytes below what puts may have.  What was reserved for it. */
+static uint64_t leave_room(struct zcache *cache, uint64_t room)
+{
+    const uint64_t limit = zc_quota_limit(&cache->account);
+    const uint64_t bytes = limit - zc_quota_slack(limit) - room - charge(cache);
+
+    assert_null(zc_quota_reserve(&cache->account, bytes, ZC_QUOTA_PUT));
+    return bytes;
+}
+
+/* Whether a signal wakes somebody who waits for room. */
+static bool wakes_for_room(struct zcache *cache)
+{
+    uint64_t seq = zc_progress_begin_room(cache);
+    bool woken;
+
+    zc_progress_signal(cache);
+    woken = zc_progress_wait(cache, &seq, PAST);
+    zc_progress_end_room(cache);
+    return woken;
+}
+
+static void room_is_told_when_there_is_some(void **state)
+{
+    struct zcache *cache = open_cache(4 * MIB, NULL, PLAIN);
+    uint64_t bytes;
+    uint64_t seq;
+
+    (void)state;
+    bytes = leave_room(cache, 1000);
+    assert_true(wakes_for_room(cache)); /* nobody is making more */
+    atomic_store(&cache->bell.working, 1);
+    assert_false(wakes_for_room(cache));
+
+    seq = zc_progress_begin(cache); /* one who waits for something else is always told */
+    assert_true(wakes_for_room(cache));
+    assert_true(zc_progress_wait(cache, &seq, PAST));
+    zc_progress_end(cache);
+
+    seq = zc_progress_begin_room(cache);
+    zc_progress_announce(cache);
+    assert_true(zc_progress_wait(cache, &seq, PAST));
+    zc_progress_end_room(cache);
+
+    zc_quota_refund(&cache->account, 4 * MIB / 64);
+    assert_true(wakes_for_room(cache));
+    zc_quota_refund(&cache->account, bytes - 4 * MIB / 64);
+    assert_int_equal(atomic_load(&cache->progress.waiters), 0);
+    atomic_store(&cache->bell.working, 0);
+    close_cache(cache);
+}
+
 struct ping {
     struct zcache *cache;
     _Atomic int turn;
@@ -437,6 +489,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_last_reference_retires_the_record),
         cmocka_unit_test(a_signal_after_begin_is_not_missed),
         cmocka_unit_test(a_signal_nobody_waits_for_costs_no_lock),
+        cmocka_unit_test(room_is_told_when_there_is_some),
         cmocka_unit_test(no_wake_up_is_lost),
         cmocka_unit_test(rings_are_coalesced_and_can_be_muted),
         cmocka_unit_test(the_log_is_bounded_per_event),

@@ -68,7 +68,7 @@ static void each_name_sets_its_member(void **state)
     assert_int_equal(parse(&opts, "capacity=3G,page_max=16K,raw_percent=1,fast_percent=2,"
                                   "fast=zstd:-5,dense=none,start_percent=3,low_percent=30,"
                                   "background_percent=40,full=help,max_stall_ms=5,"
-                                  "inflight_pages=6,batch_pages=7,latency_sample=8"),
+                                  "inflight_pages=6,batch_pages=7,latency_sample=8,feed_percent=9"),
                      0);
     assert_true(opts.capacity_bytes == UINT64_C(3) << 30);
     assert_int_equal(opts.page_max_bytes, 16384);
@@ -84,7 +84,31 @@ static void each_name_sets_its_member(void **state)
     assert_int_equal(opts.inflight_pages, 6);
     assert_int_equal(opts.batch_pages, 7);
     assert_int_equal(opts.latency_sample, 8);
+    assert_int_equal(opts.feed_percent, 9);
     assert_int_equal(check(&opts), 0);
+}
+
+/* A program that was compiled when the structure ended with log_ctx. */
+static void an_older_structure_is_not_written_beyond(void **state)
+{
+    struct zcache_options opts = good_options();
+    const size_t first = offsetof(struct zcache_options, log_ctx) + sizeof(opts.log_ctx);
+    unsigned char *beyond = (unsigned char *)&opts + first;
+
+    (void)state;
+    opts.struct_size = first;
+    (void)memset(beyond, 0xa5, sizeof(opts) - first);
+    assert_int_equal(parse(&opts, "raw_percent=7"), 0);
+    assert_int_equal(opts.raw_percent, 7);
+    assert_int_equal(opts.struct_size, first);
+    assert_int_equal(parse(&opts, "raw_percent=8,feed_percent=9"), -EINVAL);
+    assert_non_null(strstr(last.text, "feed_percent"));
+    assert_int_equal(opts.raw_percent, 7);
+    for (size_t i = 0; i < sizeof(opts) - first; i++) {
+        assert_int_equal(beyond[i], 0xa5);
+    }
+    opts.struct_size = first - 1;
+    assert_int_equal(parse(&opts, "raw_percent=8"), -EINVAL);
 }
 
 static void sizes_take_units(void **state)
@@ -383,6 +407,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_name_sets_its_member),
+        cmocka_unit_test(an_older_structure_is_not_written_beyond),
         cmocka_unit_test(sizes_take_units),
         cmocka_unit_test(the_last_of_equal_names_counts),
         cmocka_unit_test(an_empty_codec_is_the_default),
