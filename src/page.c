@@ -200,7 +200,7 @@ void zc_page_publish_locked(const struct zc_where *w,
                             const struct zc_version *v)
 {
     uint64_t old = atomic_load_explicit(&e->payload, memory_order_relaxed);
-    struct zc_lru *lru = &w->tenant->lru[zc_entry_node(e)];
+    struct zc_lru *lru = w->tenant->lru[zc_entry_node(e)];
     bool first = zc_entry_state(e) == ZC_LOADING;
 
     if (!first) {
@@ -235,7 +235,7 @@ void zc_page_reform_locked(const struct zc_where *w,
                            unsigned flags)
 {
     uint64_t old = atomic_load_explicit(&e->payload, memory_order_relaxed);
-    struct zc_lru *lru = &w->tenant->lru[zc_entry_node(e)];
+    struct zc_lru *lru = w->tenant->lru[zc_entry_node(e)];
 
     ZC_ASSERT(zc_entry_resident(e));
     kind_sub(w->tenant, e, old);
@@ -260,7 +260,7 @@ static void leave_locked(const struct zc_where *w, struct zc_entry *e)
     if (zc_entry_resident(e)) {
         zc_page_clean_locked(w, e);
         kind_sub(w->tenant, e, word);
-        zc_lru_remove(&w->tenant->lru[zc_entry_node(e)], e, zc_word_sizes(word));
+        zc_lru_remove(w->tenant->lru[zc_entry_node(e)], e, zc_word_sizes(word));
     }
     zc_entry_become(e, ZC_DEAD);
     atomic_store_explicit(&e->payload, 0,
@@ -284,7 +284,7 @@ void zc_page_release_locked(const struct zc_where *w, struct zc_entry *e)
 
 void zc_page_adopt_locked(const struct zc_where *w, struct zc_entry *e, const struct zc_version *v)
 {
-    struct zc_lru *lru = &w->tenant->lru[zc_entry_node(e)];
+    struct zc_lru *lru = w->tenant->lru[zc_entry_node(e)];
 
     zc_page_insert_locked(w, e);
     e->version++;
@@ -320,7 +320,7 @@ bool zc_page_move_record_locked(const struct zc_where *w,
     atomic_store_explicit(&fresh->fill, atomic_load_explicit(&e->fill, memory_order_relaxed),
                           memory_order_relaxed);
     atomic_store_explicit(&fresh->payload, word, memory_order_release);
-    if (!zc_lru_move_record(&w->tenant->lru[zc_entry_node(e)], e, fresh)) {
+    if (!zc_lru_move_record(w->tenant->lru[zc_entry_node(e)], e, fresh)) {
         return false;
     }
     zc_shard_replace_locked(w->shard, w->hash, e, fresh);
@@ -480,7 +480,7 @@ void zc_page_putback(struct zcache *cache, struct zc_thread *th, struct zc_entry
     struct zcache_tenant *t = zc_tenant_of(cache, e);
 
     zc_epoch_stock(th->epoch, 2);
-    zc_lru_putback(&t->lru[zc_entry_node(e)], e, newest);
+    zc_lru_putback(t->lru[zc_entry_node(e)], e, newest);
     zc_core_unref_entry(cache, th, e, t->account);
     zc_progress_signal(cache);
 }

@@ -314,7 +314,7 @@ static uint64_t reclaim_node(struct zc_reclaim *r,
                              unsigned node,
                              uint64_t want)
 {
-    struct zc_lru *lru = &t->lru[node];
+    struct zc_lru *lru = t->lru[node];
     struct budgets left;
     uint64_t freed = 0;
 
@@ -334,7 +334,7 @@ static void look_around(struct zc_reclaim *r, struct zcache_tenant *t)
         struct zc_tier_sum sums[ZCACHE_TIERS];
         uint64_t isolated;
 
-        zc_lru_sums(&t->lru[node], sums, &isolated);
+        zc_lru_sums(t->lru[node], sums, &isolated);
         r->elsewhere += isolated;
         for (int tier = 0; tier < ZCACHE_TIERS; tier++) {
             r->seen_bytes += sums[tier].allocated_bytes +

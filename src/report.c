@@ -36,7 +36,7 @@ static void add_lists(struct zcache_tenant *t, struct zcache_stats *out)
     for (unsigned n = 0; n < t->cache->topo.n_nodes; n++) {
         struct zc_tier_sum sums[ZCACHE_TIERS];
 
-        zc_lru_forms(&t->lru[n], sums);
+        zc_lru_forms(t->lru[n], sums);
         for (int i = 0; i < ZCACHE_TIERS; i++) {
             add_sums(&out->tier[i], &sums[i]);
             add_node(&out->node[n], &sums[i]);
