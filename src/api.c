@@ -508,8 +508,11 @@ int zcache_tenant_open(struct zcache_tenant *parent,
     }
     (void)memcpy(&checked, opts, ZC_MIN(opts->struct_size, sizeof(checked)));
     if (!name_ok(checked.name) || checked.node < -1 ||
-        checked.node >= (int)parent->cache->topo.n_nodes) {
+        checked.node >= (int)parent->cache->topo.n_sys) {
         return -EINVAL;
+    }
+    if (checked.node >= 0) {
+        checked.node = parent->cache->topo.of_sys[checked.node];
     }
     rc = check_limits(&opts->limits, &checked.limits);
     rc = rc != 0 ? rc : check_store(checked.store);

@@ -63,7 +63,8 @@ struct zcache_limits {
  * @limits:      its limits.
  * @store:       its own store, copied; NULL to use the parent's.
  * @ctx:         given to the store's callbacks as tenant_ctx.
- * @node:        NUMA node its pages are bound to; -1 for the node of the thread that puts.
+ * @node:        NUMA node its pages are bound to, by the system's number; for one without memory the
+ *               nearest that has some; -1 for the node of the thread that puts.
  */
 struct zcache_tenant_options {
     size_t struct_size;
