@@ -40,7 +40,7 @@
 
 #define NS_PER_S          UINT64_C(1000000000)
 #define NS_PER_MS         UINT64_C(1000000)
-#define THREAD_NAME_BYTES 16   /* with the terminating zero; longer names are refused */
+#define THREAD_NAME_BYTES 16 /* with the terminating zero; longer names are refused */
 
 /* Distances as firmware reports them, for where it does not. */
 #define DISTANCE_SELF  10
