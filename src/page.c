@@ -299,6 +299,25 @@ void zc_page_adopt_locked(const struct zc_where *w, struct zc_entry *e, const st
     zc_lru_insert_oldest(lru, e, v->tier, zc_word_sizes(v->word));
 }
 
+/* To the same place in the same list; or, of a page that moves to another node, to the newest there. */
+static bool relist(const struct zc_where *w,
+                   struct zc_entry *e,
+                   struct zc_entry *fresh,
+                   uint64_t word)
+{
+    struct zc_lru *lru = w->tenant->lru[zc_entry_node(e)];
+
+    if (zc_entry_node(e) == zc_entry_node(fresh)) {
+        return zc_lru_move_record(lru, e, fresh);
+    }
+    if (!zc_lru_leave(lru, e, zc_word_sizes(word))) {
+        return false;
+    }
+    zc_lru_insert(w->tenant->lru[zc_entry_node(fresh)], fresh, zc_entry_tier(e),
+                  zc_word_sizes(word), zc_lru_is_scan(e));
+    return true;
+}
+
 /*
  * Readers may stand on the old record until their sections end.  They find in it the version that was
  * there when it was moved, which is no older than the beginning of their call.
@@ -320,7 +339,7 @@ bool zc_page_move_record_locked(const struct zc_where *w,
     atomic_store_explicit(&fresh->fill, atomic_load_explicit(&e->fill, memory_order_relaxed),
                           memory_order_relaxed);
     atomic_store_explicit(&fresh->payload, word, memory_order_release);
-    if (!zc_lru_move_record(w->tenant->lru[zc_entry_node(e)], e, fresh)) {
+    if (!relist(w, e, fresh, word)) {
         return false;
     }
     zc_shard_replace_locked(w->shard, w->hash, e, fresh);
