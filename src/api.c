@@ -508,8 +508,11 @@ int zcache_tenant_open(struct zcache_tenant *parent,
     }
     (void)memcpy(&checked, opts, ZC_MIN(opts->struct_size, sizeof(checked)));
     if (!name_ok(checked.name) || checked.node < -1 ||
-        checked.node >= (int)parent->cache->topo.n_nodes) {
+        checked.node >= (int)parent->cache->topo.n_sys) {
         return -EINVAL;
+    }
+    if (checked.node >= 0) {
+        checked.node = parent->cache->topo.of_sys[checked.node];
     }
     rc = check_limits(&opts->limits, &checked.limits);
     rc = rc != 0 ? rc : check_store(checked.store);
@@ -609,28 +612,63 @@ int zcache_tenant_set_limits(struct zcache_tenant *tenant,
     return 0;
 }
 
-int zcache_shrink(struct zcache_tenant *tenant,
+/* @node: of ours; -1 for all. */
+static int shrink(struct zcache_tenant *tenant,
+                  int node,
                   uint64_t bytes,
                   unsigned timeout_ms,
                   struct zcache_shrink_result *result_out)
 {
     struct zcache_shrink_result result = {0};
     struct zc_thread *th;
-    int rc = check_tenant(tenant);
+    int rc = begin(tenant, 0, &th);
 
-    rc = rc != 0 ? rc : begin(tenant, 0, &th);
     if (rc != 0) {
         return rc;
     }
     if (bytes > 0) {
-        zc_reclaim_shrink(tenant, th, bytes, zc_plat_now_ns() + timeout_ms * STALL_NS_PER_MS,
-                          &result);
+        zc_reclaim_shrink_node(tenant, th, node, bytes,
+                               zc_plat_now_ns() + timeout_ms * STALL_NS_PER_MS, &result);
     }
     zc_tenant_leave(tenant);
     if (result_out != NULL) {
         *result_out = result;
     }
     return result.remaining_bytes == 0 ? 0 : -EAGAIN;
+}
+
+int zcache_shrink(struct zcache_tenant *tenant,
+                  uint64_t bytes,
+                  unsigned timeout_ms,
+                  struct zcache_shrink_result *result_out)
+{
+    int rc = check_tenant(tenant);
+
+    return rc != 0 ? rc : shrink(tenant, -1, bytes, timeout_ms, result_out);
+}
+
+/* Our node of one that has memory, by the system's number; -1: there is none. */
+static int node_with_memory(const struct zc_topology *topo, int sys_node)
+{
+    int node = sys_node >= 0 && sys_node < (int)topo->n_sys ? topo->of_sys[sys_node] : -1;
+
+    return node >= 0 && (topo->sys_node[node] == sys_node || topo->sys_node[node] < 0) ? node : -1;
+}
+
+int zcache_shrink_node(struct zcache_tenant *tenant,
+                       int node,
+                       uint64_t bytes,
+                       unsigned timeout_ms,
+                       struct zcache_shrink_result *result_out)
+{
+    int rc = check_tenant(tenant);
+    int ours;
+
+    if (rc != 0) {
+        return rc;
+    }
+    ours = node_with_memory(&tenant->cache->topo, node);
+    return ours < 0 ? -EINVAL : shrink(tenant, ours, bytes, timeout_ms, result_out);
 }
 
 int zcache_flush(struct zcache_tenant *tenant, unsigned timeout_ms)

@@ -51,7 +51,7 @@ static void drop_all(struct zcache_tenant *t, struct zc_thread *th, bool flushed
 {
     for (unsigned node = 0; node < t->cache->topo.n_nodes; node++) {
         for (int tier = 0; tier < ZCACHE_TIERS; tier++) {
-            struct zc_lru *lru = &t->lru[node];
+            struct zc_lru *lru = t->lru[node];
             uint64_t budget = zc_lru_length(lru, (enum zcache_tier)tier);
 
             while (budget > 0) {
@@ -196,7 +196,7 @@ static int move_lists(struct zcache_tenant *t, struct zc_thread *th)
 
     for (unsigned node = 0; node < t->cache->topo.n_nodes && rc == 0; node++) {
         for (int tier = 0; tier < ZCACHE_TIERS && rc == 0; tier++) {
-            rc = move_list(t, th, &t->lru[node], (enum zcache_tier)tier);
+            rc = move_list(t, th, t->lru[node], (enum zcache_tier)tier);
         }
     }
     return rc;

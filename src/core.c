@@ -100,9 +100,9 @@ static void meta_refund(struct zcache *cache, uint64_t bytes)
 }
 
 /* From the pool, aligned to a cache line: the pool's own pointer stands right before. */
-static void *aligned_alloc_meta(struct zcache *cache, size_t padded)
+static void *aligned_alloc_meta(struct zcache *cache, unsigned node, size_t padded)
 {
-    char *base = zc_core_alloc(cache, cache->topo.cpu_node[zc_plat_cpu()], padded);
+    char *base = zc_core_alloc(cache, node, padded);
     char *ptr;
 
     if (base == NULL) {
@@ -121,14 +121,14 @@ static void aligned_free_meta(void *ptr, size_t padded)
     zc_pool_free(base, padded);
 }
 
-static void *meta_take(struct zcache *cache, size_t size)
+static void *meta_take(struct zcache *cache, unsigned node, size_t size)
 {
     size_t bytes = meta_round(size);
 
     if (meta_paged(size)) {
-        return zc_pool_alloc_pages(cache->pool[cache->topo.cpu_node[zc_plat_cpu()]], bytes);
+        return zc_pool_alloc_pages(cache->pool[node], bytes);
     }
-    return meta_pooled(size) ? aligned_alloc_meta(cache, size + ZC_CACHE_LINE)
+    return meta_pooled(size) ? aligned_alloc_meta(cache, node, size + ZC_CACHE_LINE)
                              : zc_plat_map(bytes, zc_plat_page_size(), -1);
 }
 
@@ -143,23 +143,31 @@ static void meta_give(void *ptr, size_t size)
     }
 }
 
-static void *meta_alloc(void *ctx, size_t size)
+void *zc_core_alloc_meta(struct zcache *cache, enum zc_mem_kind kind, unsigned node, size_t size)
 {
-    struct zc_core_mem *m = ctx;
-    struct zcache *cache = m->cache;
+    struct zc_core_mem *m = &cache->mem[kind];
     size_t bytes = meta_round(size);
     void *ptr;
 
     if (!meta_charge(cache, bytes)) {
         return NULL;
     }
-    ptr = meta_take(cache, size);
+    ptr = meta_take(cache, node, size);
     if (ptr == NULL) {
         meta_refund(cache, bytes);
         return NULL;
     }
     atomic_fetch_add_explicit(&m->bytes, bytes, memory_order_relaxed);
     return memset(ptr, 0, size);
+}
+
+static void *meta_alloc(void *ctx, size_t size)
+{
+    const struct zc_core_mem *m = ctx;
+    struct zcache *cache = m->cache;
+
+    return zc_core_alloc_meta(cache, (enum zc_mem_kind)(m - cache->mem),
+                              cache->topo.cpu_node[zc_plat_cpu()], size);
 }
 
 static void meta_free(void *ctx, void *ptr, size_t size)

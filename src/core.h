@@ -179,6 +179,11 @@ static inline const struct zc_mem *zc_core_mem(struct zcache *cache, enum zc_mem
     return &cache->mem[kind].mem;
 }
 
+/**
+ * zc_core_alloc_meta() - as that gives, but on @node, or the nearest that has some; freed through it.
+ */
+void *zc_core_alloc_meta(struct zcache *cache, enum zc_mem_kind kind, unsigned node, size_t size);
+
 /** zc_core_thread() - the calling thread's state; NULL without memory. */
 static inline struct zc_thread *zc_core_thread(struct zcache *cache)
 {

@@ -94,7 +94,7 @@ static struct zc_writes write_lists(const struct flush *f)
 
     for (unsigned node = 0; node < f->t->cache->topo.n_nodes; node++) {
         for (int tier = 0; tier < ZCACHE_TIERS; tier++) {
-            write_list(f, &f->t->lru[node], (enum zcache_tier)tier, &writes);
+            write_list(f, f->t->lru[node], (enum zcache_tier)tier, &writes);
         }
     }
     (void)zc_writeback_harvest(&writes, f->deadline_ns);

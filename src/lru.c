@@ -191,13 +191,33 @@ void zc_lru_retier(struct zc_lru *lru,
     zc_lock_release(&lru->lock);
 }
 
+/* References are taken under the list lock, or under the shard lock, which the caller has. */
+static bool is_ours_locked(const struct zc_entry *e)
+{
+    return where_is(e, ZC_W_LISTED) && atomic_load_explicit(&e->refs, memory_order_acquire) == 1;
+}
+
+bool zc_lru_leave(struct zc_lru *lru, struct zc_entry *e, struct zc_sizes sizes)
+{
+    bool ours;
+
+    zc_lock_acquire(&lru->lock);
+    ours = is_ours_locked(e);
+    if (ours) {
+        count_out(lru, zc_entry_tier(e), sizes);
+        unlink_locked(lru, e);
+        where_set(e, 0, ZC_W_GONE);
+    }
+    zc_lock_release(&lru->lock);
+    return ours;
+}
+
 bool zc_lru_move_record(struct zc_lru *lru, struct zc_entry *e, struct zc_entry *fresh)
 {
     bool ours;
 
     zc_lock_acquire(&lru->lock);
-    /* References are taken under the list lock, or under the shard lock, which the caller has. */
-    ours = where_is(e, ZC_W_LISTED) && atomic_load_explicit(&e->refs, memory_order_acquire) == 1;
+    ours = is_ours_locked(e);
     if (ours) {
         atomic_store_explicit(&fresh->where, atomic_load_explicit(&e->where, memory_order_relaxed),
                               memory_order_relaxed);

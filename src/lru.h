@@ -77,6 +77,13 @@ void zc_lru_retier(struct zc_lru *lru,
  */
 bool zc_lru_move_record(struct zc_lru *lru, struct zc_entry *e, struct zc_entry *fresh);
 
+/**
+ * zc_lru_leave() - @e leaves this node's lists, because a copy of it goes to another node's.
+ *
+ * Return: false if somebody else holds @e, or has it isolated: nothing changed.
+ */
+bool zc_lru_leave(struct zc_lru *lru, struct zc_entry *e, struct zc_sizes sizes);
+
 /** zc_lru_remove() - the page leaves for good; whoever has it isolated will see it is gone. */
 void zc_lru_remove(struct zc_lru *lru, struct zc_entry *e, struct zc_sizes sizes);
 

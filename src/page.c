@@ -205,7 +205,7 @@ void zc_page_publish_locked(const struct zc_where *w,
                             const struct zc_version *v)
 {
     uint64_t old = atomic_load_explicit(&e->payload, memory_order_relaxed);
-    struct zc_lru *lru = &w->tenant->lru[zc_entry_node(e)];
+    struct zc_lru *lru = w->tenant->lru[zc_entry_node(e)];
     bool first = zc_entry_state(e) == ZC_LOADING;
 
     if (!first) {
@@ -240,7 +240,7 @@ void zc_page_reform_locked(const struct zc_where *w,
                            unsigned flags)
 {
     uint64_t old = atomic_load_explicit(&e->payload, memory_order_relaxed);
-    struct zc_lru *lru = &w->tenant->lru[zc_entry_node(e)];
+    struct zc_lru *lru = w->tenant->lru[zc_entry_node(e)];
 
     ZC_ASSERT(zc_entry_resident(e));
     kind_sub(w->tenant, e, old);
@@ -265,7 +265,7 @@ static void leave_locked(const struct zc_where *w, struct zc_entry *e)
     if (zc_entry_resident(e)) {
         zc_page_clean_locked(w, e);
         kind_sub(w->tenant, e, word);
-        zc_lru_remove(&w->tenant->lru[zc_entry_node(e)], e, zc_word_sizes(word));
+        zc_lru_remove(w->tenant->lru[zc_entry_node(e)], e, zc_word_sizes(word));
     }
     zc_entry_become(e, ZC_DEAD);
     atomic_store_explicit(&e->payload, 0,
@@ -289,7 +289,7 @@ void zc_page_release_locked(const struct zc_where *w, struct zc_entry *e)
 
 void zc_page_adopt_locked(const struct zc_where *w, struct zc_entry *e, const struct zc_version *v)
 {
-    struct zc_lru *lru = &w->tenant->lru[zc_entry_node(e)];
+    struct zc_lru *lru = w->tenant->lru[zc_entry_node(e)];
 
     zc_page_insert_locked(w, e);
     e->version++;
@@ -302,6 +302,25 @@ void zc_page_adopt_locked(const struct zc_where *w, struct zc_entry *e, const st
     kind_add(w->tenant, e, v->word);
     zc_entry_become(e, ZC_LIVE);
     zc_lru_insert_oldest(lru, e, v->tier, zc_word_sizes(v->word));
+}
+
+/* To the same place in the same list; or, of a page that moves to another node, to the newest there. */
+static bool relist(const struct zc_where *w,
+                   struct zc_entry *e,
+                   struct zc_entry *fresh,
+                   uint64_t word)
+{
+    struct zc_lru *lru = w->tenant->lru[zc_entry_node(e)];
+
+    if (zc_entry_node(e) == zc_entry_node(fresh)) {
+        return zc_lru_move_record(lru, e, fresh);
+    }
+    if (!zc_lru_leave(lru, e, zc_word_sizes(word))) {
+        return false;
+    }
+    zc_lru_insert(w->tenant->lru[zc_entry_node(fresh)], fresh, zc_entry_tier(e),
+                  zc_word_sizes(word), zc_lru_is_scan(e));
+    return true;
 }
 
 /*
@@ -324,7 +343,7 @@ bool zc_page_move_record_locked(const struct zc_where *w,
                           atomic_load_explicit(&e->referenced, memory_order_relaxed),
                           memory_order_relaxed);
     atomic_store_explicit(&fresh->payload, word, memory_order_release);
-    if (!zc_lru_move_record(&w->tenant->lru[zc_entry_node(e)], e, fresh)) {
+    if (!relist(w, e, fresh, word)) {
         return false;
     }
     zc_shard_replace_locked(w->shard, w->hash, e, fresh);
@@ -486,7 +505,7 @@ void zc_page_putback(struct zcache *cache, struct zc_thread *th, struct zc_entry
     struct zcache_tenant *t = zc_tenant_of(cache, e);
 
     zc_epoch_stock(th->epoch, 2);
-    zc_lru_putback(&t->lru[zc_entry_node(e)], e, newest);
+    zc_lru_putback(t->lru[zc_entry_node(e)], e, newest);
     zc_core_unref_entry(cache, th, e, t->account);
     zc_progress_signal(cache);
 }

@@ -40,8 +40,7 @@
 
 #define NS_PER_S          UINT64_C(1000000000)
 #define NS_PER_MS         UINT64_C(1000000)
-#define SYS_NODES_MAX     1024 /* the kernel's own bound */
-#define THREAD_NAME_BYTES 16   /* with the terminating zero; longer names are refused */
+#define THREAD_NAME_BYTES 16 /* with the terminating zero; longer names are refused */
 
 /* Distances as firmware reports them, for where it does not. */
 #define DISTANCE_SELF  10
@@ -69,7 +68,7 @@ static bool node_is_usable(int sys_node)
 
 static void find_nodes(struct zc_topology *out)
 {
-    int max = ZC_MIN(numa_max_node(), SYS_NODES_MAX - 1);
+    int max = ZC_MIN(numa_max_node(), ZC_SYS_NODES_MAX - 1);
 
     for (int sys_node = 0; sys_node <= max && out->n_nodes < ZC_NODES_MAX; sys_node++) {
         if (node_is_usable(sys_node)) {
@@ -83,13 +82,26 @@ static uint8_t nearest_node(const struct zc_topology *topology, int sys_node)
 {
     unsigned best = 0;
 
-    for (unsigned i = 1; i < topology->n_nodes; i++) {
+    for (unsigned i = 0; i < topology->n_nodes; i++) {
+        if (topology->sys_node[i] == sys_node) {
+            return (uint8_t)i; /* itself, whatever the firmware says */
+        }
         if (distance_between(sys_node, topology->sys_node[i]) <
             distance_between(sys_node, topology->sys_node[best])) {
             best = i;
         }
     }
     return (uint8_t)best;
+}
+
+static void place_sys_nodes(struct zc_topology *out)
+{
+    int max = ZC_MIN(numa_max_node(), ZC_SYS_NODES_MAX - 1);
+
+    out->n_sys = (unsigned)max + 1;
+    for (int sys_node = 0; sys_node <= max; sys_node++) {
+        out->of_sys[sys_node] = nearest_node(out, sys_node);
+    }
 }
 
 static void place_cpus(struct zc_topology *out)
@@ -138,8 +150,10 @@ void zc_plat_topology(struct zc_topology *out)
         /* No NUMA in this kernel, or a container that hides it: one node, nothing to bind to. */
         out->n_nodes = 1;
         out->sys_node[0] = -1;
+        out->n_sys = 1;
         return;
     }
+    place_sys_nodes(out);
     place_cpus(out);
     for (unsigned node = 0; node < out->n_nodes; node++) {
         order_from(out, node);
@@ -264,15 +278,15 @@ void zc_plat_bind(void *ptr, size_t size, int sys_node)
         WORD_BITS = 8 * sizeof(unsigned long)
     };
 
-    unsigned long mask[SYS_NODES_MAX / WORD_BITS] = {0};
+    unsigned long mask[ZC_SYS_NODES_MAX / WORD_BITS] = {0};
 
-    if (sys_node < 0 || sys_node >= SYS_NODES_MAX) {
+    if (sys_node < 0 || sys_node >= ZC_SYS_NODES_MAX) {
         return;
     }
     mask[sys_node / WORD_BITS] = 1UL << (sys_node % WORD_BITS);
     /* The kernel looks at one bit less than it is told.  Where it refuses, pages come from
      * anywhere. */
-    (void)mbind(ptr, size, MPOL_PREFERRED, mask, SYS_NODES_MAX + 1, 0);
+    (void)mbind(ptr, size, MPOL_PREFERRED, mask, ZC_SYS_NODES_MAX + 1, 0);
 }
 
 void zc_plat_discard(void *ptr, size_t size)

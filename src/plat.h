@@ -10,9 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ZC_NODES_MAX  16
-#define ZC_CPUS_MAX   1024
-#define ZC_CACHE_LINE 64
+#define ZC_NODES_MAX     16
+#define ZC_SYS_NODES_MAX 1024 /* the kernel's own bound */
+#define ZC_CPUS_MAX      1024
+#define ZC_CACHE_LINE    64
 
 /**
  * struct zc_mem - where a lower module gets memory that its owner accounts for.
@@ -30,6 +31,8 @@ struct zc_mem {
  * @n_cpus:    CPUs configured, at most ZC_CPUS_MAX.
  * @n_nodes:   nodes with memory, at least 1, at most ZC_NODES_MAX.
  * @sys_node:  the system's number of each of our nodes.
+ * @n_sys:     the system's numbers are below that, at most ZC_SYS_NODES_MAX.
+ * @of_sys:    our node of each of the system's: itself, or the nearest with memory.
  * @cpu_node:  our node of each CPU: its own, or the nearest with memory.
  * @order:     for each node all nodes, nearest first, itself leading.
  */
@@ -37,6 +40,8 @@ struct zc_topology {
     unsigned n_cpus;
     unsigned n_nodes;
     int sys_node[ZC_NODES_MAX];
+    unsigned n_sys;
+    uint8_t of_sys[ZC_SYS_NODES_MAX];
     uint8_t cpu_node[ZC_CPUS_MAX];
     uint8_t order[ZC_NODES_MAX][ZC_NODES_MAX];
 };

@@ -43,6 +43,7 @@ struct put {
     size_t reserved; /* on the tenant's account, not used yet */
     struct zc_version v;
     bool replaces;          /* there was an older version when we looked */
+    bool moves;             /* and it lay on another node */
     struct zc_entry *fresh; /* a record, in case the key is new */
 };
 
@@ -52,7 +53,7 @@ struct put {
  * Whether there is an older version.  Asked before the copy, so that the lines which the
  * publication will touch are on their way from memory meanwhile.
  */
-static bool cached(const struct put *p)
+static bool cached(struct put *p)
 {
     struct zc_epoch_record *epoch = p->w.thread->epoch;
     struct zc_entry *e;
@@ -61,6 +62,7 @@ static bool cached(const struct put *p)
     zc_epoch_enter(epoch);
     e = zc_index_find(p->w.cache->index, p->w.hash, p->w.tenant->slot, p->key);
     found = e != NULL && zc_entry_resident(e);
+    p->moves = found && zc_entry_node(e) != p->node;
     if (found) {
         uint64_t word = atomic_load_explicit(&e->payload, memory_order_relaxed);
 
@@ -182,7 +184,36 @@ static int prepare_entry(struct put *p)
     return 0;
 }
 
+/* A record on the node that the page moves to, if there is room: it can as well stay where it is. */
+static void prepare_move(struct put *p)
+{
+    size_t bytes = zc_pool_round(sizeof(*p->fresh));
+
+    if (zc_quota_reserve(p->w.tenant->account, bytes, ZC_QUOTA_PUT) != NULL) {
+        return;
+    }
+    p->reserved += bytes;
+    p->fresh = zc_page_new_entry(p->w.cache, p->w.tenant, p->node, p->key);
+    if (p->fresh == NULL) {
+        refund(p, bytes);
+    }
+}
+
 /* ---- 2. publish ---------------------------------------------------------------------------- */
+
+/* The page's record on our node; the old one if somebody holds it. */
+static struct zc_entry *move_locked(struct put *p, struct zc_entry *e)
+{
+    struct zc_entry *fresh = p->fresh;
+
+    if (fresh == NULL || zc_entry_node(e) == p->node || zc_entry_state(e) != ZC_LIVE ||
+        !zc_page_move_record_locked(&p->w, e, fresh)) {
+        return e;
+    }
+    p->fresh = NULL;
+    p->reserved -= zc_pool_round(sizeof(*fresh));
+    return fresh;
+}
 
 /* 0: a new key; 1: replaced; ZCACHE_EXISTS; -EAGAIN: the key is not there and there is no record.
  * */
@@ -197,6 +228,7 @@ static int try_publish(struct put *p)
     e = zc_shard_find_locked(shard, p->w.hash, p->w.tenant->slot, p->key);
     if (e != NULL && zc_entry_resident(e)) {
         rc = (p->flags & ZCACHE_IF_ABSENT) != 0 ? ZCACHE_EXISTS : 1;
+        e = rc == 1 ? move_locked(p, e) : e;
     } else if (e == NULL && p->fresh == NULL) {
         rc = -EAGAIN;
     } else if (e == NULL) {
@@ -220,6 +252,8 @@ static int publish(struct put *p)
 
     if (!p->replaces) {
         rc = prepare_entry(p);
+    } else if (ZC_UNLIKELY(p->moves)) {
+        prepare_move(p);
     }
     while (rc == 0 || rc == -EAGAIN) {
         ZC_SYNC_POINT("put.prepared", p->key);

@@ -48,8 +48,12 @@ struct zc_reclaim zc_reclaim_begin(struct zcache *cache,
         mode &= ~(unsigned)ZC_RECLAIM_WRITE; /* no write-back from within a callback */
         deadline_ns = 0;
     }
-    return (struct zc_reclaim){
-        .cache = cache, .thread = th, .owner = owner, .mode = mode, .deadline_ns = deadline_ns};
+    return (struct zc_reclaim){.cache = cache,
+                               .thread = th,
+                               .owner = owner,
+                               .mode = mode,
+                               .node = -1,
+                               .deadline_ns = deadline_ns};
 }
 
 /* Pages that a pass on one (tenant, node) may still look at, by list. */
@@ -379,7 +383,7 @@ static uint64_t reclaim_node(struct zc_reclaim *r,
                              unsigned node,
                              uint64_t want)
 {
-    struct zc_lru *lru = &t->lru[node];
+    struct zc_lru *lru = t->lru[node];
     struct budgets left;
     uint64_t freed = 0;
 
@@ -393,13 +397,24 @@ static uint64_t reclaim_node(struct zc_reclaim *r,
     return freed;
 }
 
+/* The nodes that a run is about: from the first to before the end. */
+static unsigned first_node(const struct zc_reclaim *r)
+{
+    return r->node < 0 ? 0 : (unsigned)r->node;
+}
+
+static unsigned end_node(const struct zc_reclaim *r)
+{
+    return r->node < 0 ? r->cache->topo.n_nodes : (unsigned)r->node + 1;
+}
+
 static void look_around(struct zc_reclaim *r, struct zcache_tenant *t)
 {
-    for (unsigned node = 0; node < r->cache->topo.n_nodes; node++) {
+    for (unsigned node = first_node(r); node < end_node(r); node++) {
         struct zc_tier_sum sums[ZCACHE_TIERS];
         uint64_t isolated;
 
-        zc_lru_sums(&t->lru[node], sums, &isolated);
+        zc_lru_sums(t->lru[node], sums, &isolated);
         r->elsewhere += isolated;
         for (int tier = 0; tier < ZCACHE_TIERS; tier++) {
             r->seen_bytes += sums[tier].allocated_bytes +
@@ -410,7 +425,7 @@ static void look_around(struct zc_reclaim *r, struct zcache_tenant *t)
 
 uint64_t zc_reclaim_tenant(struct zc_reclaim *r, struct zcache_tenant *t, uint64_t want_bytes)
 {
-    unsigned n_nodes = r->cache->topo.n_nodes;
+    unsigned end = end_node(r);
     uint64_t freed = 0;
 
     if ((r->mode & ZC_RECLAIM_RESERVES) != 0) {
@@ -419,8 +434,8 @@ uint64_t zc_reclaim_tenant(struct zc_reclaim *r, struct zcache_tenant *t, uint64
     if ((r->mode & ZC_RECLAIM_STREAM) != 0) {
         judge(t);
     }
-    for (unsigned node = 0; node < n_nodes && freed + promised(r) < want_bytes; node++) {
-        freed += reclaim_node(r, t, node, zc_add_sat((want_bytes - freed) / (n_nodes - node), 1));
+    for (unsigned node = first_node(r); node < end && freed + promised(r) < want_bytes; node++) {
+        freed += reclaim_node(r, t, node, zc_add_sat((want_bytes - freed) / (end - node), 1));
     }
     look_around(r, t);
     return freed;
@@ -725,6 +740,16 @@ void zc_reclaim_shrink(struct zcache_tenant *top,
                        uint64_t deadline_ns,
                        struct zcache_shrink_result *out)
 {
+    zc_reclaim_shrink_node(top, th, -1, want_bytes, deadline_ns, out);
+}
+
+void zc_reclaim_shrink_node(struct zcache_tenant *top,
+                            struct zc_thread *th,
+                            int node,
+                            uint64_t want_bytes,
+                            uint64_t deadline_ns,
+                            struct zcache_shrink_result *out)
+{
     static const unsigned passes[] = {ZC_RECLAIM_WRITE | ZC_RECLAIM_INSIST,
                                       ZC_RECLAIM_WRITE | ZC_RECLAIM_FORCE};
     bool failing = false;
@@ -735,8 +760,10 @@ void zc_reclaim_shrink(struct zcache_tenant *top,
     while (out->freed_bytes < want_bytes && pass < ZC_ARRAY_SIZE(passes)) {
         unsigned mode = passes[pass] & ~(failing ? (unsigned)ZC_RECLAIM_INSIST : 0u);
         struct zc_reclaim r = zc_reclaim_begin(top->cache, th, top, mode, deadline_ns);
-        uint64_t freed = zc_reclaim_subtree(&r, top, NULL, want_bytes - out->freed_bytes);
+        uint64_t freed;
 
+        r.node = node;
+        freed = zc_reclaim_subtree(&r, top, NULL, want_bytes - out->freed_bytes);
         freed += zc_reclaim_end(&r, deadline_ns);
         r.got.busy_pages += r.elsewhere;
         failing = failing || r.got.failed_pages > 0; /* once is asking; twice would be hammering */

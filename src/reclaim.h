@@ -26,6 +26,7 @@ struct zc_reclaim {
     struct zc_thread *thread;
     struct zcache_tenant *owner; /* whose limit it is for; NULL: the capacity's */
     unsigned mode;
+    int node;             /* whose lists are looked at; -1: all */
     uint64_t deadline_ns; /* for a place among the writes in flight; 0: do not wait */
     struct zc_writes writes;
     uint64_t promised_bytes;         /* that writes handed over will free */
@@ -44,7 +45,7 @@ struct zc_reclaim zc_reclaim_begin(struct zcache *cache,
                                    unsigned mode,
                                    uint64_t deadline_ns);
 
-/** zc_reclaim_tenant() - about @want_bytes from one tenant, all nodes.  Return: bytes freed. */
+/** zc_reclaim_tenant() - about @want_bytes from one tenant.  Return: bytes freed. */
 uint64_t zc_reclaim_tenant(struct zc_reclaim *r, struct zcache_tenant *t, uint64_t want_bytes);
 
 /**
@@ -79,6 +80,14 @@ int zc_reclaim_reserve(struct zcache_tenant *t,
                        uint64_t bytes,
                        unsigned flags,
                        struct zc_stall *stall);
+
+/** zc_reclaim_shrink_node() - as below, of the pages on one node. */
+void zc_reclaim_shrink_node(struct zcache_tenant *top,
+                            struct zc_thread *th,
+                            int node,
+                            uint64_t want_bytes,
+                            uint64_t deadline_ns,
+                            struct zcache_shrink_result *out);
 
 /** zc_reclaim_shrink() - zcache_shrink(): both passes, until @want_bytes or the deadline. */
 void zc_reclaim_shrink(struct zcache_tenant *top,

@@ -31,15 +31,23 @@ static void add_node(struct zcache_node_stats *node, const struct zc_tier_sum *s
     node->allocated_bytes += sum->allocated_bytes;
 }
 
+/* Where a node of ours stands in the statistics: under the system's number. */
+static unsigned place_of(const struct zcache *cache, unsigned node)
+{
+    int sys_node = ZC_MAX(cache->topo.sys_node[node], 0);
+
+    return (unsigned)ZC_MIN(sys_node, ZCACHE_NODES_MAX - 1);
+}
+
 static void add_lists(struct zcache_tenant *t, struct zcache_stats *out)
 {
     for (unsigned n = 0; n < t->cache->topo.n_nodes; n++) {
         struct zc_tier_sum sums[ZCACHE_TIERS];
 
-        zc_lru_forms(&t->lru[n], sums);
+        zc_lru_forms(t->lru[n], sums);
         for (int i = 0; i < ZCACHE_TIERS; i++) {
             add_sums(&out->tier[i], &sums[i]);
-            add_node(&out->node[n], &sums[i]);
+            add_node(&out->node[place_of(t->cache, n)], &sums[i]);
             out->gauge.pages += sums[i].pages;
         }
     }
@@ -106,7 +114,7 @@ static void clear(struct zcache_tenant *t, struct zcache_stats *out)
 
     (void)memset(out, 0, sizeof(*out));
     out->struct_size = size;
-    out->n_nodes = t->cache->topo.n_nodes;
+    out->n_nodes = ZC_MIN(t->cache->topo.n_sys, ZCACHE_NODES_MAX);
 }
 
 static void set_latency(struct zcache_tenant *top, bool below, struct zcache_stats *out)

@@ -55,7 +55,7 @@ struct zcache_tenant *zc_tenant_at(struct zcache *cache, uint32_t slot)
 
 static size_t record_bytes(const struct zcache *cache)
 {
-    return sizeof(struct zcache_tenant) + cache->topo.n_nodes * sizeof(struct zc_lru);
+    return sizeof(struct zcache_tenant) + cache->topo.n_nodes * sizeof(struct zc_lru *);
 }
 
 /* Counters and histograms, which only an open tenant has. */
@@ -71,13 +71,35 @@ static void stat_free(struct zcache *cache, struct zcache_tenant *t)
     t->stat = NULL;
 }
 
+/* Each on its node: a thread that puts and the reclaim of a node touch that node's memory only. */
+static bool lists_alloc(struct zcache *cache, struct zcache_tenant *t)
+{
+    for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
+        t->lru[i] = zc_core_alloc_meta(cache, ZC_MEM_TENANT, i, sizeof(struct zc_lru));
+        if (t->lru[i] == NULL) {
+            return false;
+        }
+        zc_lru_init(t->lru[i]);
+    }
+    return true;
+}
+
+/* Those there are. */
+static void lists_free(struct zcache *cache, struct zcache_tenant *t)
+{
+    const struct zc_mem *mem = zc_core_mem(cache, ZC_MEM_TENANT);
+
+    for (unsigned i = 0; i < cache->topo.n_nodes && t->lru[i] != NULL; i++) {
+        zc_lru_fini(t->lru[i]);
+        mem->free(mem->ctx, t->lru[i], sizeof(struct zc_lru));
+    }
+}
+
 static void record_free(struct zcache *cache, struct zcache_tenant *t)
 {
     const struct zc_mem *mem = zc_core_mem(cache, ZC_MEM_TENANT);
 
-    for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
-        zc_lru_fini(&t->lru[i]);
-    }
+    lists_free(cache, t);
     stat_free(cache, t);
     mem->free(mem->ctx, t, record_bytes(cache));
 }
@@ -90,12 +112,14 @@ static struct zcache_tenant *record_alloc(struct zcache *cache)
     if (t == NULL) {
         return NULL;
     }
+    if (!lists_alloc(cache, t)) {
+        lists_free(cache, t);
+        mem->free(mem->ctx, t, record_bytes(cache));
+        return NULL;
+    }
     t->tag = ZC_TAG_TENANT;
     t->cache = cache;
     zc_list_init(&t->free);
-    for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
-        zc_lru_init(&t->lru[i]);
-    }
     return t;
 }
 
@@ -585,7 +609,7 @@ void zc_tenant_sums(struct zcache_tenant *t, struct zc_tier_sum out[ZCACHE_TIERS
     for (unsigned node = 0; node < t->cache->topo.n_nodes; node++) {
         struct zc_tier_sum sum[ZCACHE_TIERS];
 
-        zc_lru_sums(&t->lru[node], sum, NULL);
+        zc_lru_sums(t->lru[node], sum, NULL);
         for (int i = 0; i < ZCACHE_TIERS; i++) {
             out[i].pages += sum[i].pages;
             out[i].raw_bytes += sum[i].raw_bytes;

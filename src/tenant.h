@@ -79,7 +79,7 @@ struct zcache_tenant {
     _Atomic uint64_t raw_surplus; /* asked of the shrinker: raw pages to demote ahead of need */
     struct zc_worth worth[ZCACHE_TIERS];
     _Atomic(struct zc_hist *) hist; /* ZCACHE_LATENCIES, made at the first sample */
-    struct zc_lru lru[];            /* one per node */
+    struct zc_lru *lru[];           /* one per node, lying there; set once */
 };
 
 struct zc_tenants;
@@ -132,7 +132,7 @@ static inline struct zcache_tenant *zc_tenant_of(struct zcache *cache, const str
 
 static inline struct zc_lru *zc_tenant_lru(struct zcache *cache, const struct zc_entry *e)
 {
-    return &zc_tenant_of(cache, e)->lru[zc_entry_node(e)];
+    return zc_tenant_of(cache, e)->lru[zc_entry_node(e)];
 }
 
 /** zc_tenant_find() - by id; forwards from closed to the nearest open ancestor.  0; -ENOENT. */

@@ -140,12 +140,12 @@ static const char *compare_lists(struct zcache_tenant *t, const struct count *c)
 {
     for (unsigned node = 0; node < t->cache->topo.n_nodes; node++) {
         struct zc_tier_sum sums[ZCACHE_TIERS];
-        const char *wrong = zc_lru_verify(&t->lru[node]);
+        const char *wrong = zc_lru_verify(t->lru[node]);
 
         if (wrong != NULL) {
             return wrong;
         }
-        zc_lru_sums(&t->lru[node], sums, NULL);
+        zc_lru_sums(t->lru[node], sums, NULL);
         if (memcmp(sums, c->sum[node], sizeof(sums)) != 0) {
             return "the sums of a tenant's lists differ from its pages";
         }

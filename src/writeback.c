@@ -243,8 +243,8 @@ static void finish_page(struct zc_batch *b, struct zc_thread *th, size_t i)
     }
     zc_lock_release(&w.shard->lock);
     if (bp->isolated) {
-        zc_lru_putback(&w.tenant->lru[zc_entry_node(e)], e, true); /* not if it is gone */
-        zc_core_unref_entry(b->cache, th, e, w.tenant->account);   /* the reclaimer's */
+        zc_lru_putback(w.tenant->lru[zc_entry_node(e)], e, true); /* not if it is gone */
+        zc_core_unref_entry(b->cache, th, e, w.tenant->account);  /* the reclaimer's */
     }
     zc_core_unref_entry(b->cache, th, e, w.tenant->account);
 }

@@ -124,7 +124,10 @@ struct zcache_tier_stats {
     ZCACHE_TIER_COUNTERS(ZCACHE_STAT_FIELD_)
 };
 
-/** struct zcache_node_stats - one NUMA node: pages put there, their payloads' allocated bytes. */
+/**
+ * struct zcache_node_stats - one NUMA node, under the system's number: pages put there, their payloads'
+ *                            allocated bytes.  A node without memory has none.
+ */
 struct zcache_node_stats {
     ZCACHE_TIER_GAUGES(ZCACHE_STAT_FIELD_)
 };

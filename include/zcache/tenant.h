@@ -63,7 +63,8 @@ struct zcache_limits {
  * @limits:      its limits.
  * @store:       its own store, copied; NULL to use the parent's.
  * @ctx:         given to the store's callbacks as tenant_ctx.
- * @node:        NUMA node its pages are bound to; -1 for the node of the thread that puts.
+ * @node:        NUMA node its pages are bound to, by the system's number; for one without memory the
+ *               nearest that has some; -1 for the node of the thread that puts.
  */
 struct zcache_tenant_options {
     size_t struct_size;
@@ -169,6 +170,28 @@ ZCACHE_API int zcache_shrink(struct zcache_tenant *tenant,
                              uint64_t bytes,
                              unsigned timeout_ms,
                              struct zcache_shrink_result *result_out) ZCACHE_MUST_CHECK;
+
+/**
+ * zcache_shrink_node() - get bytes back from a tenant's pages on one NUMA node.
+ * @tenant:     live tenant; everything below it is included.
+ * @node:       the system's number of a node that has memory.
+ * @bytes:      charge to get off the subtree; 0 does nothing.
+ * @timeout_ms: give up after this time; 0 waits for nothing.
+ * @result_out: what was freed and what was in the way; may be NULL.
+ *
+ * As zcache_shrink(), but only pages that lie on @node are looked at: what is freed is that node's
+ * memory.  It goes back to the system in whole slabs; see zcache_compact() for what is left between
+ * pages that stay.
+ *
+ * Return: 0 at least @bytes were freed; -EAGAIN less, see @result_out; -EINVAL there is no such node,
+ * or it has no memory; -ESHUTDOWN.
+ * Threads: any.   May block: up to @timeout_ms.   Calls back: the store.   Since: 0.1
+ */
+ZCACHE_API int zcache_shrink_node(struct zcache_tenant *tenant,
+                                  int node,
+                                  uint64_t bytes,
+                                  unsigned timeout_ms,
+                                  struct zcache_shrink_result *result_out) ZCACHE_MUST_CHECK;
 
 /**
  * zcache_flush() - write every dirty page of a tenant and of everything below it, then barrier.

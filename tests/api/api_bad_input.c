@@ -265,6 +265,10 @@ static void reset(struct fixture *f)
       rc = zcache_tenant_set_limits(f->root, &f->limits, 0, NULL))                                 \
     X(shrink_no_tenant, -EINVAL, rc = zcache_shrink(NULL, 1, 0, NULL))                             \
     X(shrink_nothing, 0, rc = zcache_shrink(f->tenant, 0, 0, NULL))                                \
+    X(shrink_node_no_tenant, -EINVAL, rc = zcache_shrink_node(NULL, 0, 1, 0, NULL))                \
+    X(shrink_node_low, -EINVAL, rc = zcache_shrink_node(f->tenant, -1, 1, 0, NULL))                \
+    X(shrink_node_high, -EINVAL, rc = zcache_shrink_node(f->tenant, 100000, 1, 0, NULL))           \
+    X(shrink_node_nothing, 0, rc = zcache_shrink_node(f->tenant, 0, 0, 0, NULL))                   \
     X(flush_no_tenant, -EINVAL, rc = zcache_flush(NULL, 0))                                        \
     X(flush_tag_no_tenant, -EINVAL, rc = zcache_flush_tag(NULL, 1, 0))                             \
     X(horizon_no_tenant, -EINVAL, rc = zcache_set_wal_horizon(NULL, 1))                            \
@@ -496,6 +500,7 @@ static void output_stays_untouched_on_failure(void **state)
     X(zcache_get_many(f->tenant, f->pages, 3, 0))                                                  \
     X(zcache_tenant_open(f->tenant, &f->tenant_opts, &f->out))                                     \
     X(zcache_tenant_set_limits(f->tenant, &f->limits, 0, NULL))                                    \
+    X(zcache_shrink_node(f->tenant, 0, 1, 0, NULL))                                                \
     X(zcache_shrink(f->tenant, 1, 0, NULL))                                                        \
     X(zcache_flush(f->tenant, 100))                                                                \
     X(zcache_flush_tag(f->tenant, 1, 100))                                                         \

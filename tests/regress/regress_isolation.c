@@ -47,7 +47,7 @@ static uint64_t listed(struct zcache_tenant *t)
     uint64_t n = 0;
 
     for (unsigned node = 0; node < t->cache->topo.n_nodes; node++) {
-        n += zc_lru_length(&t->lru[node], ZCACHE_TIER_RAW);
+        n += zc_lru_length(t->lru[node], ZCACHE_TIER_RAW);
     }
     return n;
 }

@@ -81,7 +81,7 @@ static void every_round_looks_at_the_only_tenant(void **state)
 static struct zcache_key oldest_of(struct zcache_tenant *t)
 {
     struct zc_list *first =
-        zc_list_next(&t->lru[zc_entry_node(entry_of(t, key_of(1, 99)))].list[0]);
+        zc_list_next(&t->lru[zc_entry_node(entry_of(t, key_of(1, 99)))]->list[0]);
 
     return ZC_CONTAINER_OF(first, struct zc_entry, lru)->key;
 }

@@ -50,7 +50,7 @@ static inline uint64_t word_of(struct zcache_tenant *t, struct zcache_key key)
 
 static inline struct zc_lru *lru_of(struct zcache_tenant *t, const struct zc_entry *e)
 {
-    return &t->lru[zc_entry_node(e)];
+    return t->lru[zc_entry_node(e)];
 }
 
 /* Takes the page of @key off its list, and leaves the order of the others. */

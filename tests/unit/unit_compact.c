@@ -116,7 +116,7 @@ static uint64_t compact(struct fixture *f)
 /* The keys of a list, oldest first. */
 static uint64_t *order_of(struct fixture *f, uint64_t *n_out)
 {
-    struct zc_lru *lru = &f->t->lru[0];
+    struct zc_lru *lru = f->t->lru[0];
     uint64_t *pages = malloc(N * sizeof(*pages));
     struct zc_list *it;
     uint64_t n = 0;

@@ -163,6 +163,8 @@ static void without_numa_there_is_one_node(void **state)
     expect_sound(&t);
     assert_int_equal(t.n_nodes, 1);
     assert_int_equal(t.sys_node[0], -1);
+    assert_int_equal(t.n_sys, 1);
+    assert_int_equal(t.of_sys[0], 0);
 }
 
 static void nodes_are_ordered_by_distance(void **state)
@@ -196,6 +198,8 @@ static void a_node_is_its_own_nearest(void **state)
     topology_of(&m, &t);
     expect_sound(&t);
     assert_int_equal(t.order[2][1], 0);
+    assert_int_equal(t.of_sys[2], 2);
+    assert_int_equal(t.cpu_node[2], 2);
 }
 
 static void memoryless_and_forbidden_nodes_are_left_out(void **state)
@@ -217,6 +221,8 @@ static void memoryless_and_forbidden_nodes_are_left_out(void **state)
     assert_int_equal(t.sys_node[0], 0);
     assert_int_equal(t.sys_node[1], 3);
     assert_memory_equal(t.cpu_node, cpu_node, sizeof(cpu_node));
+    assert_int_equal(t.n_sys, 6);
+    assert_memory_equal(t.of_sys, cpu_node, sizeof(cpu_node)); /* one CPU each */
 }
 
 static void no_allowed_node_is_as_no_numa(void **state)
