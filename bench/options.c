@@ -139,11 +139,11 @@ static unsigned read_peers(const char *command, char *text)
  * The command line.
  */
 
-__attribute__((noreturn)) static void wrong_option(const char *command,
-                                                   const struct poptOption *table,
-                                                   poptContext con,
-                                                   const char **argv,
-                                                   int rc)
+void options_refuse(const char *command,
+                    const struct poptOption *table,
+                    poptContext con,
+                    const char **argv,
+                    int rc)
 {
     const char *option = poptBadOption(con, POPT_BADOPTION_NOALIAS);
     const char *names[32], *near;
@@ -215,7 +215,7 @@ static void parse(const struct option_defaults *defaults,
     poptSetOtherOptionHelp(con, "--corpus FILE [OPTION...]");
     rc = poptGetNextOpt(con);
     if (rc != -1) {
-        wrong_option(defaults->command, table, con, argv, rc);
+        options_refuse(defaults->command, table, con, argv, rc);
     }
     if (poptPeekArg(con) != NULL) {
         options_wrong(defaults->command, "'%s' is not an option", poptPeekArg(con));
