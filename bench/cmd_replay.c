@@ -13,6 +13,7 @@
 #include "progress.h"
 #include "replay_options.h"
 #include "replay_report.h"
+#include "replay_rocksdb.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -65,6 +66,37 @@ static void run_zcache(const struct match *m)
     }
 }
 
+/* Each split is tried, and the one with fewest misses is the result. */
+static void run_rocksdb(const struct match *m, const char *name, bool zstd)
+{
+    const struct number_list *raw_percent = &m->opts->splits;
+    struct replay_subject subject = m->subject;
+    struct replay_result result, best = {0};
+    char detail[16], tried[16];
+
+    subject.name = name;
+    subject.policy = "lru";
+    if (replay_rocksdb_missing() != NULL) {
+        replay_report_missing(m->report, &subject, replay_rocksdb_missing());
+        return;
+    }
+    subject.tried = json_object();
+    for (unsigned i = 0; i < raw_percent->n; i++) {
+        const struct replay_split split = {(unsigned)raw_percent->at[i], zstd};
+
+        replay_rocksdb(m->trace, m->pages, subject.cache.bytes, &split, &result);
+        (void)snprintf(tried, sizeof tried, "%u%% raw", split.raw_percent);
+        report_set_count(subject.tried, tried, m->trace->n - result.hits);
+        if (i == 0 || result.hits > best.hits) {
+            best = result;
+            memcpy(detail, tried, sizeof detail);
+        }
+    }
+    subject.detail = detail;
+    replay_report_row(m->report, &subject, m->trace, &best);
+    json_decref(subject.tried);
+}
+
 static uint32_t to_pages(const struct match *m, const struct replay_wanted *w)
 {
     const double pages =
@@ -95,6 +127,10 @@ static void run_bytes(struct match *m, const struct replay_wanted *w)
             raw_pages < 1                 ? 1
             : raw_pages > m->trace->pages ? m->trace->pages
                                           : (uint32_t)raw_pages);
+    if (m->opts->peers) {
+        run_rocksdb(m, "rocksdb-lz4", false);
+        run_rocksdb(m, "rocksdb-zstd", true);
+    }
 }
 
 /* The file's name, without the folder and what says its format. */

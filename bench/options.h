@@ -55,7 +55,14 @@ __attribute__((noreturn, format(printf, 2, 3))) void options_wrong(const char *c
                                                                    const char *format,
                                                                    ...);
 
-/* The same, about what poptGetNextOpt() returned as @rc. */
+/* The numbers of @text, from @min to @max each; of the option --@name. */
+struct number_list options_list(const char *command,
+                                const char *name,
+                                const char *text,
+                                size_t min,
+                                size_t max);
+
+/* As options_wrong(), about what poptGetNextOpt() returned as @rc. */
 __attribute__((noreturn)) void options_refuse(const char *command,
                                               const struct poptOption *table,
                                               poptContext con,

@@ -14,6 +14,7 @@
 
 #define COMMAND      "replay"
 #define SIZES        "1%,10%"
+#define SPLITS       "2,10,30,60"
 #define PAGE_DEFAULT 4096
 #define PAGE_MIN     512
 
@@ -27,6 +28,8 @@ struct raw_options {
     char *writes;
     char *peer;
     char *limit;
+    char *splits;
+    int requests;
     int page_bytes;
     int tenants;
 };
@@ -219,6 +222,11 @@ static void read_rest(const struct raw_options *raw, struct replay_options *opts
                       PAGE_MIN, ZCACHE_PAGE_MAX_LIMIT);
     }
     opts->page_bytes = (size_t)raw->page_bytes & ~(size_t)7;
+    if (raw->requests < 0) {
+        options_wrong(COMMAND, "--requests is %d; it is how many, or 0 for all", raw->requests);
+    }
+    opts->trace.requests = (size_t)raw->requests;
+    opts->splits = options_list(COMMAND, "splits", raw->splits != NULL ? raw->splits : SPLITS, 1, 100);
     read_policies(raw->policy, opts);
     if (opts->text != NULL && !replay_zcache_check(NULL, opts->text, error, sizeof error)) {
         options_wrong(COMMAND, "--options '%s': %s", opts->text, error);
@@ -265,6 +273,12 @@ void replay_options_read(int argc, const char **argv, struct replay_options *opt
          "columns of a csv trace, as in obj-id-col=2,op-col=3,tenant-col=4,delimiter=;", "TEXT"},
         {"peer", 'p', POPT_ARG_STRING, &raw.peer, 0,
          "whether to measure RocksDB's caches too (default: all)", "all|none"},
+        {"splits", 0, POPT_ARG_STRING, &raw.splits, 0,
+         "per cent of the bytes that RocksDB's caches keep raw; the best is reported "
+         "(default: " SPLITS ")",
+         "N[,N...]"},
+        {"requests", 0, POPT_ARG_INT, &raw.requests, 0,
+         "of each trace the first so many (default: all)", "N"},
         {"json", 'j', POPT_ARG_STRING, &opts->bench.json, 0,
          "add a line for each result to this file", "FILE"},
         {"plot", 'o', POPT_ARG_STRING, &opts->plot, 0,
@@ -302,6 +316,7 @@ void replay_options_read(int argc, const char **argv, struct replay_options *opt
     free(raw.writes);
     free(raw.peer);
     free(raw.limit);
+    free(raw.splits);
 }
 
 void replay_options_free(struct replay_options *opts)

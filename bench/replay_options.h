@@ -44,6 +44,7 @@ struct replay_options {
     bool tenants;
     bool tenant_limit;
     bool peers;
+    struct number_list splits; /* of RocksDB's caches: per cent that are raw */
     size_t page_bytes;
 };
 

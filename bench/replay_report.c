@@ -18,13 +18,18 @@ static const struct column pages_columns[] = {
 
 static const struct column bytes_columns[] = {
     {"trace", "trace", -20, -1},      {"size", "size", 6, -1},
-    {"cache_bytes", "bytes", 10, 0},  {"subject", "subject", -11, -1},
-    {"policy", "policy", -8, -1},     {"detail", "", -11, -1},
-    {"hit_percent", "hit %", 7, 2},   {"misses", "misses", 9, 0},
-    {"mean_pages", "resident", 9, 0}, {"hits_raw", "raw hits", 9, 0},
-    {"ns_raw", "ns", 5, 0},           {"hits_fast", "fast hits", 9, 0},
-    {"ns_fast", "ns", 5, 0},          {"hits_dense", "dense", 9, 0},
-    {"ns_dense", "ns", 5, 0},         {"ns_per_request", "ns/req", 8, 0},
+    {"cache_bytes", "bytes", 10, 0},
+    {"subject", "subject", -12, -1},
+    {"policy", "policy", -8, -1},
+    {"detail", "", -8, -1},
+    {"hit_percent", "hit %", 7, 2},
+    {"misses", "misses", 9, 0},
+    {"mean_pages", "resident", 9, 0},
+    {"mean_bytes", "charge", 10, 0},
+    {"hits_raw", "raw hits", 9, 0},
+    {"hits_fast", "fast hits", 9, 0},
+    {"hits_dense", "dense hits", 10, 0},
+    {"ns_per_request", "ns/req", 8, 0},
 };
 
 static void must_json(int rc)
@@ -81,6 +86,23 @@ static void set_tiers(json_t *row, const struct replay_result *x)
     report_set_count(row, "resident_bytes", x->resident_bytes);
 }
 
+/* Where the time went: sampled times of gets by tier and of puts, and waits, which are in these. */
+static void print_times(const struct trace *trace, const struct replay_result *x)
+{
+    const uint64_t tier = x->tier_hits[0] + x->tier_hits[1] + x->tier_hits[2];
+    const double puts = (double)(trace->n - tier - x->same_hits);
+
+    (void)printf("  %.1f s, %.1f s of CPU:", x->seconds, x->cpu_seconds);
+    for (int t = 0; t < ZCACHE_TIERS; t++) {
+        static const char *const names[] = {"raw", "fast", "dense"};
+
+        (void)printf(" %s hits %.2f s (%.0f ns),", names[t],
+                     (double)x->tier_hits[t] * x->tier_ns[t] / 1e9, x->tier_ns[t]);
+    }
+    (void)printf(" puts %.2f s (%.0f ns), of which waits for room %.2f s\n", puts * x->put_ns / 1e9,
+                 x->put_ns, x->stall_ns / 1e9);
+}
+
 void replay_report_row(struct report *r,
                        const struct replay_subject *subject,
                        const struct trace *trace,
@@ -95,6 +117,7 @@ void replay_report_row(struct report *r,
     report_set_count(row, "misses", trace->n - result->hits);
     report_set(row, "hit_ratio", (double)result->hits / n);
     report_set(row, "hit_percent", 100 * (double)result->hits / n);
+    report_set(row, "seconds", result->seconds);
     report_set(row, "ns_per_request", result->seconds * 1e9 / n);
     report_set(row, "cpu_ns_per_request", result->cpu_seconds * 1e9 / n);
     if (result->mean_pages > 0) {
@@ -104,10 +127,16 @@ void replay_report_row(struct report *r,
     if (result->mean_bytes > 0) {
         report_set(row, "mean_bytes", result->mean_bytes);
     }
+    if (subject->tried != NULL) {
+        must_json(json_object_set(row, "misses_tried", subject->tried));
+    }
     if (strcmp(subject->name, "zcache") == 0) {
         set_tiers(row, result);
     }
     report_row(r, row);
+    if (strcmp(subject->name, "zcache") == 0 && subject->cache.bytes != 0) {
+        print_times(trace, result);
+    }
 }
 
 void replay_report_missing(struct report *r,
@@ -138,7 +167,7 @@ static bool same(const json_t *a, const json_t *b, const char *key)
     return strcmp(text_of(a, key), text_of(b, key)) == 0;
 }
 
-/* The result of @subject of the trace, case and size that @row is of; the best of several. */
+/* The result of the trace, case and size of @row whose subject begins so; the best of several. */
 static const json_t *beside(const json_t *rows, const json_t *row, const char *subject)
 {
     const json_t *best = NULL, *other;
@@ -147,7 +176,7 @@ static const json_t *beside(const json_t *rows, const json_t *row, const char *s
     json_array_foreach(rows, i, other)
     {
         if (same(row, other, "trace") && same(row, other, "case") && same(row, other, "size") &&
-            strcmp(text_of(other, "subject"), subject) == 0 &&
+            strncmp(text_of(other, "subject"), subject, strlen(subject)) == 0 &&
             json_object_get(other, "missing") == NULL &&
             (best == NULL || number_of(other, "misses") < number_of(best, "misses"))) {
             best = other;
@@ -210,7 +239,7 @@ static void print_against(const json_t *rows, const json_t *first, const char *a
     if (g.against_n == 0) {
         return;
     }
-    (void)printf("  %-5s %6s  zcache %-8s %6.2f %%   %-11s %6.2f %%   misses x %.3f   lowest "
+    (void)printf("  %-5s %6s  zcache %-8s %6.2f %%   %-12s %6.2f %%   misses x %.3f   lowest "
                  "%+.2f points (%s)\n",
                  text_of(first, "case"), text_of(first, "size"), text_of(first, "policy"), g.hits,
                  against, g.against, g.misses, g.lowest, g.lowest_trace);
@@ -232,7 +261,8 @@ static bool is_first(const json_t *rows, size_t at, const json_t *row)
 
 void replay_report_summary(struct report *r)
 {
-    static const char *const against[] = {"sim-lru", "sim-s3fifo", "raw-lru", "rocksdb"};
+    static const char *const against[] = {"sim-lru", "sim-s3fifo",   "raw-lru",
+                                          "rocksdb", "rocksdb-lz4", "rocksdb-zstd"};
     const json_t *row;
     size_t i;
 

@@ -13,6 +13,7 @@ struct replay_subject {
     const char *name;
     const char *policy;
     const char *detail; /* may be NULL */
+    json_t *tried;      /* misses of each way that was tried; may be NULL */
     struct replay_size cache;
 };
 

@@ -53,17 +53,18 @@ static bool read_records(struct trace_source *from,
     size_t n = buf != NULL ? trace_source_read(from, buf, BATCH * bytes) : 0;
 
     while (error[0] == '\0' && n > 0) {
-        for (size_t at = 0; error[0] == '\0' && at + bytes <= n; at += bytes) {
+        for (size_t at = 0; error[0] == '\0' && at + bytes <= n && !trace_build_full(b);
+             at += bytes) {
             if (!add(b, buf + at, error) && error[0] == '\0') {
                 (void)snprintf(error, TRACE_ERROR_BYTES, "too many pages");
             }
         }
-        if (error[0] == '\0' && n % bytes != 0) {
+        if (error[0] == '\0' && n % bytes != 0 && !trace_build_full(b)) {
             (void)snprintf(error, TRACE_ERROR_BYTES,
                            "it ends %zu bytes into record %zu of %zu bytes", n % bytes, b->trace.n,
                            bytes);
         }
-        n = error[0] == '\0' ? trace_source_read(from, buf, BATCH * bytes) : 0;
+        n = error[0] == '\0' && !trace_build_full(b) ? trace_source_read(from, buf, BATCH * bytes) : 0;
     }
     free(buf);
     return error[0] == '\0';
@@ -128,7 +129,7 @@ bool trace_read(const char *path, const struct trace_options *opts, struct trace
     if (!trace_source_open(&from, path, error)) {
         return false;
     }
-    trace_build_begin(&b);
+    trace_build_begin(&b, opts->requests);
     done = read_format(format, &from, opts, &b, error);
     trace_source_close(&from);
     if (done && b.trace.n == 0) {

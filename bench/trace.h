@@ -47,6 +47,7 @@ struct trace {
 struct trace_options {
     enum trace_format format;
     const char *columns; /* of csv: see trace_csv.h; NULL for a header line */
+    size_t requests;     /* the first so many; 0: all */
 };
 
 #define TRACE_ERROR_BYTES 256

@@ -28,10 +28,12 @@ static uint32_t *make_table(uint32_t slots)
     return slot;
 }
 
-void trace_build_begin(struct trace_build *b)
+void trace_build_begin(struct trace_build *b, size_t requests)
 {
-    *b = (struct trace_build){
-        .trace = {.tenants = 1}, .slot = make_table(2 * PAGES_FIRST), .mask = 2 * PAGES_FIRST - 1};
+    *b = (struct trace_build){.trace = {.tenants = 1},
+                              .slot = make_table(2 * PAGES_FIRST),
+                              .mask = 2 * PAGES_FIRST - 1,
+                              .request_max = requests != 0 ? requests : SIZE_MAX};
 }
 
 /* Where the page is, or a free slot for it. */

@@ -382,7 +382,7 @@ static bool read_lines(struct csv *c, const char *columns, struct trace_build *b
     if (!header && !add_line(c, b)) {
         return false;
     }
-    while (next_line(c)) {
+    while (!trace_build_full(b) && next_line(c)) {
         if (!add_line(c, b)) {
             return false;
         }
