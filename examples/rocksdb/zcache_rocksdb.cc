@@ -352,7 +352,7 @@ try {
     if (!usable(key) || bytes <= MARK_BYTES || bytes > shared_->page_max_bytes) {
         return Status::OK();
     }
-    if (zcache_get(tenant_, key_of(key), nullptr, 0, nullptr, 0) == ZCACHE_MISS) {
+    if (zcache_get(tenant_, key_of(key), nullptr, 0, nullptr, ZCACHE_PEEK) == ZCACHE_MISS) {
         leave_mark(key);
         return Status::OK();
     }
@@ -385,7 +385,7 @@ try {
     auto block = std::make_unique<found_block>();
     char *buffer = block_buffer(shared_->page_max_bytes);
     const int rc = zcache_get(tenant_, key_of(key), buffer, shared_->page_max_bytes, &bytes,
-                              advise_erase ? ZCACHE_TAKE : 0);
+                              advise_erase ? ZCACHE_TAKE : ZCACHE_KEEP_TIER);
     if (rc == ZCACHE_MISS || (rc == 0 && bytes == MARK_BYTES)) {
         return nullptr;
     }
