@@ -31,10 +31,11 @@
 
 #define PUT_FLAGS                                                                                  \
     (ZCACHE_CLEAN | ZCACHE_DIRTY | ZCACHE_SCAN | ZCACHE_INCOMPRESSIBLE | ZCACHE_NOWAIT |           \
-     ZCACHE_NOIO | ZCACHE_BEST_EFFORT | ZCACHE_IF_ABSENT)
+     ZCACHE_NOIO | ZCACHE_BEST_EFFORT | ZCACHE_IF_ABSENT | ZCACHE_KEEP_OLD)
 #define GET_FLAGS                                                                                  \
-    (ZCACHE_TAKE | ZCACHE_PEEK | ZCACHE_NO_LOAD | ZCACHE_SCAN | ZCACHE_NOWAIT | ZCACHE_NOIO)
-#define PIN_FLAGS       (GET_FLAGS & ~(unsigned)ZCACHE_TAKE)
+    (ZCACHE_TAKE | ZCACHE_PEEK | ZCACHE_NO_LOAD | ZCACHE_SCAN | ZCACHE_NOWAIT | ZCACHE_NOIO |      \
+     ZCACHE_KEEP_TIER)
+#define PIN_FLAGS       (GET_FLAGS & ~(unsigned)(ZCACHE_TAKE | ZCACHE_KEEP_TIER))
 #define DELETE_FLAGS    (ZCACHE_NOWAIT | ZCACHE_NOIO)
 #define STALL_NS_PER_MS UINT64_C(1000000)
 
@@ -194,7 +195,8 @@ const char *zcache_version(void)
 
 static bool put_args_ok(const struct zcache *cache, const void *data, size_t len, unsigned flags)
 {
-    bool both = (flags & ZCACHE_CLEAN) != 0 && (flags & ZCACHE_DIRTY) != 0;
+    bool both = ((flags & ZCACHE_CLEAN) != 0 && (flags & ZCACHE_DIRTY) != 0) ||
+                ((flags & ZCACHE_BEST_EFFORT) != 0 && (flags & ZCACHE_KEEP_OLD) != 0);
 
     return data != NULL && len > 0 && len <= cache->opt.page_max_bytes &&
            (flags & ~(unsigned)PUT_FLAGS) == 0 && !both;

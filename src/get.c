@@ -74,7 +74,7 @@ static bool touch(struct zc_entry *e, enum zcache_latency_kind kind, unsigned fl
         atomic_store_explicit(&e->referenced, 1, memory_order_relaxed);
         return false;
     }
-    return kind != ZCACHE_LATENCY_GET_RAW;
+    return kind != ZCACHE_LATENCY_GET_RAW && (flags & ZCACHE_KEEP_TIER) == 0;
 }
 
 /* In a section.  0; ZCACHE_MISS; -ENOBUFS; -EBADMSG; -ENOMEM; -EAGAIN (same-filled pages). */

@@ -307,14 +307,15 @@ static void look_ahead(struct zcache_tenant *t, struct zc_thread *th)
 }
 
 /*
- * A failed put leaves no older version, neither here nor on its way to the store.  One that was to
- * insert only found none; what has come meanwhile is not its to remove.
+ * A failed put leaves no older version, neither here nor on its way to the store, unless its caller
+ * has no other place for the page.  One that was to insert only found none; what has come meanwhile
+ * is not its to remove.
  */
 static int fail(struct put *p, int rc)
 {
     int gone;
 
-    if (rc == -EBUSY) {
+    if (rc == -EBUSY || (p->flags & ZCACHE_KEEP_OLD) != 0) {
         return rc;
     }
     ZC_SYNC_POINT("put.refused", p->key);

@@ -160,14 +160,15 @@ ZCACHE_API int zcache_options_parse(struct zcache_options *opts,
  * @key:    which page.
  * @data:   @len bytes, borrowed for the call.
  * @len:    1 to page_max_bytes.
- * @flags:  CLEAN or DIRTY, SCAN, INCOMPRESSIBLE, NOWAIT, NOIO, BEST_EFFORT, IF_ABSENT.
+ * @flags:  CLEAN or DIRTY, SCAN, INCOMPRESSIBLE, NOWAIT, NOIO, BEST_EFFORT or KEEP_OLD, IF_ABSENT.
  *
  * Room is reserved on every account from the tenant to the root before it is used; a limit that is
  * hit is shrunk under first, inside its own subtree.  If the put fails (any negative code but
  * -EINVAL and -ESHUTDOWN) or is bypassed, no older version is left, neither in the cache nor on its
  * way to the store, so that the caller can write the page itself (and should keep readers of it
  * away until then: the store has an older copy); -EBUSY and -EDEADLK are the exceptions:
- * the older version is as it was.
+ * the older version is as it was.  With KEEP_OLD it always is: for who has no other place for the
+ * page, and reports the failure.
  *
  * Return: 0; ZCACHE_EXISTS; ZCACHE_BYPASSED; -EDQUOT a tenant's limit; -ENOSPC the cache's
  * capacity;
@@ -190,7 +191,7 @@ ZCACHE_API int zcache_put(struct zcache_tenant *tenant,
  * @buf:     room for @cap bytes; NULL with @cap 0 asks for presence and length only.
  * @cap:     room in bytes.
  * @len_out: receives the page's length on success; may be NULL.
- * @flags:   TAKE, PEEK, NO_LOAD, SCAN, NOWAIT, NOIO.
+ * @flags:   TAKE, PEEK, NO_LOAD, SCAN, NOWAIT, NOIO, KEEP_TIER.
  *
  * Decodes straight into @buf.  A hit takes no lock and allocates nothing, but for a
  * thread's first decode, which makes the codec's context, and a tenant's first timed call.  A miss

@@ -126,6 +126,9 @@ static void reset(struct fixture *f)
       rc = zcache_put(f->tenant, KEY, f->page, PAGE, ZCACHE_CLEAN | ZCACHE_DIRTY))                 \
     X(put_take, -EINVAL, rc = zcache_put(f->tenant, KEY, f->page, PAGE, ZCACHE_TAKE))              \
     X(put_peek, -EINVAL, rc = zcache_put(f->tenant, KEY, f->page, PAGE, ZCACHE_PEEK))              \
+    X(put_keep_tier, -EINVAL, rc = zcache_put(f->tenant, KEY, f->page, PAGE, ZCACHE_KEEP_TIER))    \
+    X(put_keep_best_effort, -EINVAL,                                                               \
+      rc = zcache_put(f->tenant, KEY, f->page, PAGE, ZCACHE_KEEP_OLD | ZCACHE_BEST_EFFORT))        \
     X(put_no_load, -EINVAL, rc = zcache_put(f->tenant, KEY, f->page, PAGE, ZCACHE_NO_LOAD))        \
     X(put_many_no_tenant, -EINVAL, rc = zcache_put_many(NULL, f->pages, 3, 0))                     \
     X(put_many_no_pages, -EINVAL, rc = zcache_put_many(f->tenant, NULL, 3, 0))                     \
@@ -153,6 +156,8 @@ static void reset(struct fixture *f)
       rc = zcache_get(f->tenant, KEY, f->room, PAGE, NULL, ZCACHE_BEST_EFFORT))                    \
     X(get_if_absent, -EINVAL,                                                                      \
       rc = zcache_get(f->tenant, KEY, f->room, PAGE, NULL, ZCACHE_IF_ABSENT))                      \
+    X(get_keep_old, -EINVAL,                                                                       \
+      rc = zcache_get(f->tenant, KEY, f->room, PAGE, NULL, ZCACHE_KEEP_OLD))                       \
     X(get_small_room, -ENOBUFS, rc = zcache_get(f->tenant, KEY, f->room, PAGE - 1, NULL, 0))       \
     X(get_take_small_room, -ENOBUFS,                                                               \
       rc = zcache_get(f->tenant, KEY, f->room, PAGE - 1, NULL, ZCACHE_TAKE))                       \
@@ -172,6 +177,7 @@ static void reset(struct fixture *f)
     X(pin_take, -EINVAL, rc = zcache_pin(f->tenant, KEY, ZCACHE_TAKE, &f->pin))                    \
     X(pin_dirty, -EINVAL, rc = zcache_pin(f->tenant, KEY, ZCACHE_DIRTY, &f->pin))                  \
     X(pin_if_absent, -EINVAL, rc = zcache_pin(f->tenant, KEY, ZCACHE_IF_ABSENT, &f->pin))          \
+    X(pin_keep_tier, -EINVAL, rc = zcache_pin(f->tenant, KEY, ZCACHE_KEEP_TIER, &f->pin))          \
     X(unpin_nothing, 0, zcache_unpin(NULL); rc = 0)                                                \
     X(unpin_empty, 0, zcache_unpin(&f->pin); rc = 0)
 

@@ -785,9 +785,15 @@ static void a_page_hit_again_is_promoted(const char *options, enum zcache_tier t
         assert_int_equal(get_page(root, key_of(1, 6), ZCACHE_PEEK), 1);
     }
     assert_int_equal(get_page(root, key_of(1, 7), 0), 1);
+    /* Nor do hits that leave the tier as it is, though they count as uses. */
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(get_page(root, key_of(1, 8), ZCACHE_KEEP_TIER), 1);
+    }
     stats = stats_of(root);
     assert_int_equal(stats.tier[tier].promotions, 1);
     assert_int_equal(stats.tier[ZCACHE_TIER_RAW].pages, 1);
+    assert_int_equal(get_page(root, key_of(1, 8), 0), 1);
+    assert_int_equal(stats_of(root).tier[tier].promotions, 2);
     drop_cache(cache);
 }
 

@@ -638,6 +638,35 @@ static void a_failed_put_leaves_no_older_version(void **state)
     mem_store_free(store);
 }
 
+/* Unless its caller has no other place for the page. */
+static void a_put_with_keep_old_leaves_it(void **state)
+{
+    struct mem_store *store = mem_store_new(MEM_STORE_SYNC);
+    struct zcache *cache = open_stored(64 * MIB, store, PLAIN);
+    struct zcache_tenant *tenant = open_tenant(zcache_root(cache), "tenant", 4 * MIB);
+
+    (void)state;
+    assert_int_equal(set_writeback(tenant, 4 * MIB, ZCACHE_WRITEBACK_OFF), 0);
+    put_pages(tenant, 1, 0, 50, 0);
+    assert_int_equal(set_writeback(tenant, 0, ZCACHE_WRITEBACK_OFF), 0);
+    for (uint64_t i = 0; i < 100; i++) { /* half of them new */
+        assert_int_equal(put_page(tenant, key_of(1, i), 2, FILL_RANDOM, ZCACHE_KEEP_OLD), -EDQUOT);
+        assert_int_equal(is_cached(tenant, key_of(1, i)), i < 50);
+    }
+    for (uint64_t i = 0; i < 50; i++) {
+        assert_int_equal(get_page(tenant, key_of(1, i), 0), 1);
+    }
+    assert_int_equal(stats_of(tenant).count.dropped, 0);
+    assert_int_equal(stats_of(tenant).gauge.dirty_pages, 50);
+    /* They are as good as before: replaced where there is room, and written. */
+    assert_int_equal(set_limit(tenant, 4 * MIB, 0), 0);
+    assert_int_equal(put_page(tenant, key_of(1, 0), 2, FILL_RANDOM, ZCACHE_KEEP_OLD), 0);
+    assert_int_equal(get_page(tenant, key_of(1, 0), 0), 2);
+    assert_int_equal(zcache_flush(tenant, 1000), 0);
+    close_cache(cache);
+    mem_store_free(store);
+}
+
 /* IF_ABSENT finds the page before any limit is looked at. */
 static void an_existing_page_is_no_failure(void **state)
 {
@@ -864,6 +893,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(policies_wait_and_help_go_on),
         cmocka_unit_test(a_call_for_many_pages_stalls_once),
         cmocka_unit_test(a_failed_put_leaves_no_older_version),
+        cmocka_unit_test(a_put_with_keep_old_leaves_it),
         cmocka_unit_test(an_existing_page_is_no_failure),
         cmocka_unit_test(a_failed_put_has_no_older_write_in_flight),
         cmocka_unit_test(an_endless_write_makes_a_put_busy),

@@ -9,7 +9,7 @@ cmake_minimum_required(VERSION 3.25)
 
 file(STRINGS ${LISTED} listed)
 file(GLOB sources ${SOURCE}/src/*.c)
-file(GLOB programs ${SOURCE}/tests/*/*.c)
+file(GLOB programs ${SOURCE}/tests/*/*.c ${SOURCE}/tests/*/*.cc)
 list(FILTER programs EXCLUDE REGEX "/tests/(house|package)/")
 
 foreach(file IN LISTS sources programs)

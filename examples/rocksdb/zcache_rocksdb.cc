@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ *     database --- block cache (LRUCache) --- secondary_cache --- tenant "users"   |
+ *                                                                                  | one zcache
+ *     database --- block cache (LRUCache) --- secondary_cache --- tenant "orders"  |
+ *
+ * A block that leaves the block cache is put, raw: the shrinker's thread compresses it later, not
+ * the reader whose block took its place.  A block that is looked up is copied out, and taken out if
+ * the block cache says that it will keep it.
+ *
+ * Every block can be read from its file again.  So nothing here is an error to RocksDB: what finds
+ * no room is passed by, and what is damaged is dropped and not found.
+ *
+ * RocksDB is not written for exceptions that pass through it, so none leaves.
+ */
+#include "zcache_rocksdb.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <mutex>
+#include <new>
+#include <string>
+#include <system_error>
+#include <unordered_map>
+#include <vector>
+
+#include <rocksdb/utilities/object_registry.h>
+#include <rocksdb/utilities/options_type.h>
+#include <rocksdb/version.h>
+
+#if ROCKSDB_MAJOR != 7 || ROCKSDB_MINOR < 8
+#error "zcache_rocksdb.cc is for RocksDB 7.8 and 7.9"
+#endif
+
+using rocksdb::Cache;
+using rocksdb::ConfigOptions;
+using rocksdb::OptionType;
+using rocksdb::OptionTypeInfo;
+using rocksdb::SecondaryCache;
+using rocksdb::SecondaryCacheResultHandle;
+using rocksdb::Slice;
+using rocksdb::Status;
+
+namespace zcache_rocksdb
+{
+namespace
+{
+
+constexpr size_t MARK_BYTES = 1;
+constexpr unsigned DRAIN_MS = 1000; /* how long a smaller capacity is waited for */
+
+Status status_of(int rc, const std::string &what)
+{
+    const std::string text = what + ": " + std::generic_category().message(-rc);
+
+    return rc == -ENOMEM || rc == -ENOSPC ? Status::MemoryLimit(text)
+                                          : Status::InvalidArgument(text);
+}
+
+/* ---- the process's cache --------------------------------------------------------------------- */
+
+struct shared_cache {
+    zcache *cache = nullptr;
+    std::string text; /* its options */
+    uint32_t page_max_bytes = 0;
+    std::shared_ptr<rocksdb::Logger> log;
+
+    std::mutex lock;
+    std::string last_message;
+
+    shared_cache() = default;
+    shared_cache(const shared_cache &) = delete;
+    shared_cache &operator=(const shared_cache &) = delete;
+
+    ~shared_cache()
+    {
+        /* Without a store, pins and dirty pages there is nothing that it could wait for. */
+        const int rc = zcache_close(cache, ZCACHE_DISCARD);
+        (void)rc;
+    }
+};
+
+void take_message(void *ctx, zcache_log_level level, const char *event, const char *text)
+try {
+    auto *shared = static_cast<shared_cache *>(ctx);
+    const std::lock_guard<std::mutex> guard(shared->lock);
+
+    shared->last_message = text;
+    if (shared->log != nullptr) {
+        rocksdb::Log(level == ZCACHE_LOG_ERROR  ? rocksdb::ERROR_LEVEL
+                     : level == ZCACHE_LOG_WARN ? rocksdb::WARN_LEVEL
+                                                : rocksdb::INFO_LEVEL,
+                     shared->log, "zcache: %s: %s", event, text);
+    }
+
+} catch (const std::exception &) {
+    /* A message that there is no memory for is lost. */
+}
+
+Status open_shared(const options &o, std::shared_ptr<shared_cache> *out)
+{
+    auto shared = std::make_shared<shared_cache>();
+    zcache_options options = ZCACHE_OPTIONS_INIT;
+    char error[256];
+    int rc;
+
+    options.full_policy = ZCACHE_FULL_HELP;
+    if (zcache_options_parse(&options, o.cache.c_str(), error, sizeof error) != 0) {
+        return Status::InvalidArgument("zcache: option cache", error);
+    }
+    options.log = take_message;
+    options.log_ctx = shared.get();
+    shared->text = o.cache;
+    shared->page_max_bytes = options.page_max_bytes;
+    shared->log = o.log;
+    rc = zcache_open(&options, &shared->cache);
+    if (rc != 0) {
+        return status_of(rc, "zcache: cannot open \"" + o.cache + "\": " + shared->last_message);
+    }
+    *out = std::move(shared);
+    return Status::OK();
+}
+
+/* The cache that is open, if that is what @o asks for, or a new one. */
+Status join_shared(const options &o, std::shared_ptr<shared_cache> *out)
+{
+    static std::mutex lock;
+    static std::weak_ptr<shared_cache> open;
+    const std::lock_guard<std::mutex> guard(lock);
+    Status s;
+
+    *out = open.lock();
+    if (*out == nullptr) {
+        s = open_shared(o, out);
+        open = *out;
+    } else if (!o.cache.empty() && o.cache != (*out)->text) {
+        s = Status::InvalidArgument("zcache: this process has a cache with other options",
+                                    (*out)->text);
+    }
+    return s;
+}
+
+/* ---- one database's part of it --------------------------------------------------------------- */
+
+const std::unordered_map<std::string, OptionTypeInfo> &option_types()
+{
+    static const std::unordered_map<std::string, OptionTypeInfo> types = {
+        {"cache", {offsetof(options, cache), OptionType::kString}},
+        {"tenant", {offsetof(options, tenant), OptionType::kString}},
+        {"limit", {offsetof(options, limit), OptionType::kUInt64T}},
+        {"reserve", {offsetof(options, reserve), OptionType::kUInt64T}},
+        {"weight", {offsetof(options, weight), OptionType::kUInt32T}}};
+
+    return types;
+}
+
+std::string next_name()
+{
+    static std::atomic<uint64_t> last{0};
+
+    return "db-" + std::to_string(++last);
+}
+
+/* Room for a block of this thread's, uncompressed. */
+char *block_buffer(size_t bytes)
+{
+    static thread_local std::vector<char> buffer;
+
+    if (buffer.size() < bytes) {
+        buffer.resize(bytes);
+    }
+    return buffer.data();
+}
+
+/* A block that was found: a lookup here never waits, so the handle is ready from the start. */
+class found_block final : public SecondaryCacheResultHandle
+{
+  public:
+    void *value = nullptr;
+    size_t charge = 0;
+
+    bool IsReady() override
+    {
+        return true;
+    }
+
+    void Wait() override
+    {
+    }
+
+    void *Value() override
+    {
+        return value;
+    }
+
+    size_t Size() override
+    {
+        return charge;
+    }
+};
+
+class secondary_cache final : public SecondaryCache
+{
+  public:
+    explicit secondary_cache(const options &o) : options_(o)
+    {
+        RegisterOptions(kClassName(), &options_, &option_types());
+    }
+
+    ~secondary_cache() override
+    {
+        const int rc = zcache_tenant_close(tenant_, ZCACHE_CLOSE_DISCARD);
+        (void)rc; /* as for the cache */
+    }
+
+    static const char *kClassName()
+    {
+        return "zcache";
+    }
+
+    const char *Name() const override
+    {
+        return kClassName();
+    }
+
+    Status PrepareOptions(const ConfigOptions &config) override;
+
+    Status Insert(const Slice &key, void *value, const Cache::CacheItemHelper *helper) override;
+
+    std::unique_ptr<SecondaryCacheResultHandle> Lookup(const Slice &key,
+                                                       const Cache::CreateCallback &create,
+                                                       bool wait,
+                                                       bool advise_erase,
+                                                       bool &is_in_sec_cache) override;
+
+    bool SupportForceErase() const override
+    {
+        return true;
+    }
+
+    void Erase(const Slice &key) override;
+
+    void WaitAll(std::vector<SecondaryCacheResultHandle *>) override
+    {
+    }
+
+    Status SetCapacity(size_t capacity) override;
+    Status GetCapacity(size_t &capacity) override;
+    std::string GetPrintableOptions() const override;
+
+    zcache_tenant *tenant() const
+    {
+        return tenant_;
+    }
+
+    zcache *cache() const
+    {
+        return tenant_ != nullptr ? shared_->cache : nullptr;
+    }
+
+  private:
+    options options_;
+    std::shared_ptr<shared_cache> shared_;
+
+    mutable std::mutex lock_;         /* around changes of the limits */
+    zcache_tenant *tenant_ = nullptr; /* null until it is prepared: nothing is found then */
+
+    /* RocksDB's keys of blocks have 16 bytes, and so have zcache's. */
+    bool usable(const Slice &key) const
+    {
+        return tenant_ != nullptr && key.size() == sizeof(zcache_key);
+    }
+
+    static zcache_key key_of(const Slice &key)
+    {
+        zcache_key k;
+
+        memcpy(&k, key.data(), sizeof k);
+        return k;
+    }
+
+    zcache_limits limits() const;
+
+    void leave_mark(const Slice &key)
+    {
+        const char mark = 0;
+        const int rc =
+            zcache_put(tenant_, key_of(key), &mark, MARK_BYTES, ZCACHE_CLEAN | ZCACHE_BEST_EFFORT);
+        (void)rc;
+    }
+
+    Status open_tenant();
+    Status set_limits_locked();
+};
+
+zcache_limits secondary_cache::limits() const
+{
+    zcache_limits l = ZCACHE_LIMITS_INIT;
+
+    l.limit_bytes = options_.limit;
+    l.reserve_bytes = std::min(options_.reserve, options_.limit);
+    l.weight = options_.weight;
+    return l;
+}
+
+Status secondary_cache::open_tenant()
+{
+    zcache_tenant_options t = ZCACHE_TENANT_OPTIONS_INIT;
+    int rc;
+
+    if (options_.tenant.empty()) {
+        options_.tenant = next_name();
+    }
+    t.name = options_.tenant.c_str();
+    t.limits = limits();
+    rc = zcache_tenant_open(zcache_root(shared_->cache), &t, &tenant_);
+    return rc == 0 ? Status::OK() : status_of(rc, "zcache: tenant \"" + options_.tenant + "\"");
+}
+
+Status secondary_cache::set_limits_locked()
+{
+    const zcache_limits l = limits();
+    const int rc = zcache_tenant_set_limits(tenant_, &l, DRAIN_MS, nullptr);
+
+    return rc == 0 ? Status::OK() : status_of(rc, "zcache: limits");
+}
+
+/* RocksDB calls this when options were set, and before the first block comes. */
+Status secondary_cache::PrepareOptions(const ConfigOptions &config)
+try {
+    const std::lock_guard<std::mutex> guard(lock_);
+    Status s = SecondaryCache::PrepareOptions(config);
+
+    if (s.ok() && tenant_ != nullptr) {
+        return set_limits_locked();
+    }
+    if (s.ok()) {
+        s = join_shared(options_, &shared_);
+    }
+    return s.ok() ? open_tenant() : s;
+
+} catch (const std::bad_alloc &) {
+    return Status::MemoryLimit("zcache: no memory");
+}
+
+Status secondary_cache::Insert(const Slice &key, void *value, const Cache::CacheItemHelper *helper)
+try {
+    const size_t bytes = helper->size_cb(value);
+
+    if (!usable(key) || bytes <= MARK_BYTES || bytes > shared_->page_max_bytes) {
+        return Status::OK();
+    }
+    if (zcache_get(tenant_, key_of(key), nullptr, 0, nullptr, ZCACHE_PEEK) == ZCACHE_MISS) {
+        leave_mark(key);
+        return Status::OK();
+    }
+    char *buffer = block_buffer(bytes);
+    const Status s = helper->saveto_cb(value, 0, bytes, buffer);
+    if (s.ok()) {
+        const int rc =
+            zcache_put(tenant_, key_of(key), buffer, bytes, ZCACHE_CLEAN | ZCACHE_BEST_EFFORT);
+        (void)rc; /* counted by the cache; the block is in its file */
+    }
+    return s;
+
+} catch (...) {
+    return Status::OK(); /* it was not kept */
+}
+
+std::unique_ptr<SecondaryCacheResultHandle> secondary_cache::Lookup(
+    const Slice &key,
+    const Cache::CreateCallback &create,
+    bool /* wait */,
+    bool advise_erase,
+    bool &is_in_sec_cache)
+try {
+    size_t bytes = 0;
+
+    is_in_sec_cache = false;
+    if (!usable(key)) {
+        return nullptr;
+    }
+    auto block = std::make_unique<found_block>();
+    char *buffer = block_buffer(shared_->page_max_bytes);
+    const int rc = zcache_get(tenant_, key_of(key), buffer, shared_->page_max_bytes, &bytes,
+                              advise_erase ? ZCACHE_TAKE : ZCACHE_KEEP_TIER);
+    if (rc == ZCACHE_MISS || (rc == 0 && bytes == MARK_BYTES)) {
+        return nullptr;
+    }
+    if (rc != 0 || !create(buffer, bytes, &block->value, &block->charge).ok()) {
+        Erase(key);
+        return nullptr;
+    }
+    if (advise_erase) {
+        leave_mark(key);
+    }
+    is_in_sec_cache = !advise_erase;
+    return block;
+
+} catch (...) {
+    is_in_sec_cache = false;
+    return nullptr;
+}
+
+void secondary_cache::Erase(const Slice &key)
+{
+    if (usable(key)) {
+        const int rc = zcache_delete(tenant_, key_of(key), 0);
+        (void)rc; /* a miss is as good, and no write can be in flight */
+    }
+}
+
+Status secondary_cache::SetCapacity(size_t capacity)
+try {
+    const std::lock_guard<std::mutex> guard(lock_);
+
+    options_.limit = capacity;
+    return tenant_ != nullptr ? set_limits_locked() : Status::OK();
+
+} catch (const std::bad_alloc &) {
+    return Status::MemoryLimit("zcache: no memory");
+}
+
+Status secondary_cache::GetCapacity(size_t &capacity)
+{
+    const std::lock_guard<std::mutex> guard(lock_);
+
+    capacity = options_.limit;
+    return Status::OK();
+}
+
+std::string secondary_cache::GetPrintableOptions() const
+{
+    const std::lock_guard<std::mutex> guard(lock_);
+
+    return "    zcache : " + (shared_ != nullptr ? shared_->text : options_.cache) +
+           "\n    zcache_tenant : " + options_.tenant + "\n";
+}
+
+SecondaryCache *make_by_name(const std::string &,
+                             std::unique_ptr<SecondaryCache> *guard,
+                             std::string *)
+{
+    guard->reset(new secondary_cache(options()));
+    return guard->get();
+}
+
+/* So that loading the library is all it takes, also with LD_PRELOAD. */
+const bool registered = (register_secondary_cache(), true);
+
+} /* namespace */
+
+rocksdb::Status open_secondary_cache(const options &options, std::shared_ptr<SecondaryCache> *out)
+try {
+    auto cache = std::make_shared<secondary_cache>(options);
+    const Status s = cache->PrepareOptions(ConfigOptions());
+
+    if (s.ok()) {
+        *out = std::move(cache);
+    }
+    return s;
+
+} catch (const std::bad_alloc &) {
+    return Status::MemoryLimit("zcache: no memory");
+}
+
+void register_secondary_cache()
+{
+    static std::once_flag once;
+
+    std::call_once(once, [] {
+        rocksdb::ObjectLibrary::Default()->AddFactory<SecondaryCache>(secondary_cache::kClassName(),
+                                                                      make_by_name);
+    });
+}
+
+zcache_tenant *tenant_of(SecondaryCache *cache)
+{
+    auto *ours = cache != nullptr ? cache->CheckedCast<secondary_cache>() : nullptr;
+
+    return ours != nullptr ? ours->tenant() : nullptr;
+}
+
+zcache *cache_of(SecondaryCache *cache)
+{
+    auto *ours = cache != nullptr ? cache->CheckedCast<secondary_cache>() : nullptr;
+
+    return ours != nullptr ? ours->cache() : nullptr;
+}
+
+} /* namespace zcache_rocksdb */
