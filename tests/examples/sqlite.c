@@ -255,7 +255,9 @@ int db_shell(const char *name, const char *input)
     const pid_t pid = fork();
     REQUIRE(pid >= 0);
     if (pid == 0) {
+        const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
         (void)dup2(pipe_ends[0], STDIN_FILENO);
+        (void)dup2(null, STDOUT_FILENO);
         execlp("sqlite3", "sqlite3", "-batch", "-bail", "-init", "/dev/null", path, (char *)NULL);
         _exit(127);
     }
@@ -264,4 +266,12 @@ int db_shell(const char *name, const char *input)
     REQUIRE_EQUAL(close(pipe_ends[1]), 0);
     REQUIRE_EQUAL(waitpid(pid, &status, 0), pid);
     return status;
+}
+
+void db_need_shell(void)
+{
+    if (system("sqlite3 -version >/dev/null 2>&1") !=
+        0) { /* NOLINT(concurrency-mt-unsafe,cert-env33-c) */
+        test_skip("sqlite3, SQLite's shell, is missing");
+    }
 }

@@ -39,6 +39,7 @@ int64_t db_stat(sqlite3 *db, const char *name);
 
 /* Run SQL and commands in SQLite's shell, another process with the plain VFS; its exit status. */
 int db_shell(const char *name, const char *input);
+void db_need_shell(void); /* skips the test without it */
 
 /* Pages that came through the cache and were compared with the file, by this process. */
 unsigned long long db_compared(void);
