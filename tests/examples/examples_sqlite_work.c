@@ -17,7 +17,7 @@
 enum {
     CONNECTIONS = 3,
     ROWS = 1500,
-    STEPS = 300,
+    STEPS = 200,
 };
 
 #define ALL_ROWS "SELECT id, n, body FROM t ORDER BY id"

@@ -77,6 +77,11 @@ void db_dir_remove(void)
     REQUIRE_EQUAL(rmdir(dir), 0);
 }
 
+const char *db_dir(void)
+{
+    return dir;
+}
+
 const char *db_path(const char *name)
 {
     static _Thread_local char path[128];

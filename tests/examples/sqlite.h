@@ -17,6 +17,7 @@
 /* A new directory, and a path in it, valid until the next call. db_dir_remove() takes all with it. */
 void db_dir_make(void);
 void db_dir_remove(void);
+const char *db_dir(void);
 const char *db_path(const char *name);
 
 /* Registers the VFS, not as the default; the opposite verifies the cache and closes it. */
