@@ -102,6 +102,9 @@ void case_hit(struct report *report,
     struct lineup l;
     struct cached cached;
 
+    if (!options_want_case(report->opts, hit->name)) {
+        return;
+    }
     lineup_begin(&l, report, hit->name, threads);
     cached_open(&cached, corpus, hit->tier);
     cached_fill(&cached, hit->tier);

@@ -22,12 +22,16 @@ static void add_peers(struct lineup *l)
 
 void case_put_raw(struct report *report, const struct corpus *corpus, unsigned threads)
 {
-    uint32_t *pages = must_alloc(corpus->pages * sizeof *pages);
     struct copies copies;
     struct cached cached;
     struct lineup l;
     struct order order;
+    uint32_t *pages;
 
+    if (!options_want_case(report->opts, "put-raw")) {
+        return;
+    }
+    pages = must_alloc(corpus->pages * sizeof *pages);
     lineup_begin(&l, report, "put-raw", threads);
     copies_make(&copies, corpus);
     cached_open(&cached, corpus, ZCACHE_TIER_RAW);

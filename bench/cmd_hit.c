@@ -26,7 +26,11 @@ static void run(struct report *report, const struct corpus *corpus)
 }
 
 const struct command command_hit = {
-    .defaults = {.command = "hit", .page_bytes = "4096", .threads = "1", .repeats = 5},
+    .defaults = {.command = "hit",
+                 .page_bytes = "4096",
+                 .threads = "1",
+                 .cases = "get-raw,get-fast,get-dense,pin",
+                 .repeats = 5},
     .summary = "get in each tier, and pin",
     .run = run,
 };

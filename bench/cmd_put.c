@@ -164,13 +164,21 @@ static void run(struct report *report, const struct corpus *corpus)
     report_time_columns(report);
     for (unsigned t = 0; t < threads->n; t++) {
         case_put_raw(report, corpus, (unsigned)threads->at[t]);
-        run_insert(report, corpus, (unsigned)threads->at[t]);
-        run_stream(report, corpus, (unsigned)threads->at[t]);
+        if (options_want_case(report->opts, "put-insert")) {
+            run_insert(report, corpus, (unsigned)threads->at[t]);
+        }
+        if (options_want_case(report->opts, "put-stream")) {
+            run_stream(report, corpus, (unsigned)threads->at[t]);
+        }
     }
 }
 
 const struct command command_put = {
-    .defaults = {.command = "put", .page_bytes = "4096", .threads = "1", .repeats = 5},
+    .defaults = {.command = "put",
+                 .page_bytes = "4096",
+                 .threads = "1",
+                 .cases = "put-raw,put-insert,put-stream",
+                 .repeats = 5},
     .summary = "put over cached pages, into an empty and into a full cache",
     .check = check,
     .run = run,

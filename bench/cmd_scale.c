@@ -31,7 +31,11 @@ static void run(struct report *report, const struct corpus *corpus)
 }
 
 const struct command command_scale = {
-    .defaults = {.command = "scale", .page_bytes = "4096", .threads = "1,2,4", .repeats = 5},
+    .defaults = {.command = "scale",
+                 .page_bytes = "4096",
+                 .threads = "1,2,4",
+                 .cases = "get-raw,get-fast,put-raw",
+                 .repeats = 5},
     .summary = "get and put by several threads",
     .check = check,
     .run = run,

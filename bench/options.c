@@ -34,6 +34,7 @@ struct raw_options {
     char *threads;
     char *tenants;
     char *peers;
+    char *cases;
     int pages;
     int repeats;
     double seconds;
@@ -198,15 +199,22 @@ static void parse(const struct option_defaults *defaults,
          "where files are written for a while (default: /tmp)", "DIR"},
         {"tenants", 'T', POPT_ARG_STRING, &raw->tenants, 0,
          "tenants among whom the pages are divided; a list runs all of them", "N[,N...]"},
+        {"case", 'c', POPT_ARG_STRING, &raw->cases, 0,
+         "cases to run: one, or several as in get-raw,pin (default: all)", "NAME[,NAME...]"},
         POPT_TABLEEND};
     struct poptOption table[sizeof common / sizeof common[0] + 1];
     const struct poptOption help[] = {POPT_AUTOHELP POPT_TABLEEND};
-    size_t n = sizeof common / sizeof common[0] - 1 - (defaults->tenants == NULL);
+    size_t n = 0;
     char name[64];
     poptContext con;
     int rc;
 
-    memcpy(table, common, n * sizeof *table);
+    for (const struct poptOption *o = common; o->longName != NULL; o++) {
+        if ((o->arg != &raw->tenants || defaults->tenants != NULL) &&
+            (o->arg != &raw->cases || defaults->cases != NULL)) {
+            table[n++] = *o;
+        }
+    }
     table[n++] = help[0];
     table[n] = help[1];
     (void)snprintf(name, sizeof name, "zcache-bench %s", defaults->command);
@@ -221,6 +229,37 @@ static void parse(const struct option_defaults *defaults,
         options_wrong(defaults->command, "'%s' is not an option", poptPeekArg(con));
     }
     poptFreeContext(con);
+}
+
+/* Whether a list such as "a,b" has a name. */
+static bool has_name(const char *list, const char *name, size_t len)
+{
+    while (list != NULL) {
+        const size_t n = strcspn(list, ",");
+
+        if (n == len && memcmp(list, name, n) == 0) {
+            return true;
+        }
+        list = list[n] == ',' ? list + n + 1 : NULL;
+    }
+    return false;
+}
+
+static void check_cases(const char *command, const char *cases, const char *given)
+{
+    while (given != NULL) {
+        const size_t n = strcspn(given, ",");
+
+        if (!has_name(cases, given, n)) {
+            options_wrong(command, "there is no case '%.*s'; there are %s", (int)n, given, cases);
+        }
+        given = given[n] == ',' ? given + n + 1 : NULL;
+    }
+}
+
+bool options_want_case(const struct bench_options *opts, const char *name)
+{
+    return opts->cases == NULL || has_name(opts->cases, name, strlen(name));
 }
 
 static const char *or_else(const char *text, const char *other)
@@ -241,8 +280,10 @@ void options_read(const struct option_defaults *defaults,
         options_wrong(command, "--corpus FILE is missing: any file of real pages will do; "
                                "scripts/demo makes build/demo/packages.db");
     }
+    check_cases(command, defaults->cases, raw.cases);
     *opts = (struct bench_options){
         .command = command,
+        .cases = raw.cases,
         .corpus = raw.corpus,
         .json = raw.json,
         .report_dir = raw.report_dir,
@@ -271,4 +312,5 @@ void options_free(struct bench_options *opts)
     free(opts->json);
     free(opts->report_dir);
     free(opts->work_dir);
+    free(opts->cases);
 }

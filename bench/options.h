@@ -4,6 +4,7 @@
 #define BENCH_OPTIONS_H
 
 #include <popt.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #define LIST_MAX 8
@@ -20,6 +21,7 @@ struct option_defaults {
     const char *page_bytes; /* lists, as they would be given */
     const char *threads;
     const char *tenants; /* NULL: the command has no --tenants */
+    const char *cases;   /* NULL: the command has no --case; else those there are: "a,b" */
     int repeats;
 };
 
@@ -37,6 +39,7 @@ struct bench_options {
     double seconds; /* of each measurement */
     double skew;    /* 0: each page once in random order; otherwise the exponent of Zipf's law */
     unsigned peers; /* 1 << enum peer_id */
+    char *cases;    /* NULL: all */
 };
 
 #define CORPUS_BYTES_DEFAULT (64u << 20)
@@ -49,6 +52,9 @@ void options_read(const struct option_defaults *defaults,
                   int argc,
                   const char **argv,
                   struct bench_options *opts);
+
+/* Whether a case is to be run. */
+bool options_want_case(const struct bench_options *opts, const char *name);
 
 /* End the program with status 2 and a message. */
 __attribute__((noreturn, format(printf, 2, 3))) void options_wrong(const char *command,
