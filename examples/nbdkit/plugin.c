@@ -23,6 +23,9 @@
 #define DEFAULT_EXPORT "default"
 #define BLOCK_MIN      512
 #define REQUEST_MAX    (64u << 20)
+#define THREADS        64 /* that memory is kept for; nbdkit has 16 for each connection */
+#define THREAD_BYTES   (128u << 10)
+#define THREAD_BLOCKS  20u
 #define EXTENTS_MAX    (UINT64_C(1) << 30) /* bytes that one request for extents looks at */
 
 struct export
@@ -37,6 +40,7 @@ static struct disk_options disk_options = {.block_bytes = 4096, .limit_bytes = Z
 static const char *metrics_path;
 
 static struct zcache *cache;
+static struct zcache_tenant *disks; /* above all of them */
 static pthread_mutex_t exports_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct export *exports;
 
@@ -138,16 +142,35 @@ static void take_message(void *ctx,
     }
 }
 
+/*
+ * What all disks together may take.  A thread that decodes needs memory, which comes from the cache too:
+ * disks that are full must leave it that, or nobody could read them.
+ */
+static uint64_t disks_limit(void)
+{
+    const uint64_t capacity = cache_options.capacity_bytes;
+    const uint64_t threads = THREADS * (THREAD_BYTES + THREAD_BLOCKS * disk_options.block_bytes);
+
+    return capacity - (threads < capacity / 4 ? threads : capacity / 4);
+}
+
 /* After the fork: a cache has a thread. */
 static int open_cache(void)
 {
+    struct zcache_tenant_options t = ZCACHE_TENANT_OPTIONS_INIT;
     int rc;
 
     cache_options.page_max_bytes = (uint32_t)disk_options.block_bytes;
     cache_options.log = take_message;
     rc = zcache_open(&cache_options, &cache);
+    if (rc == 0) {
+        t.name = "disks";
+        t.limits.limit_bytes = disks_limit();
+        rc = zcache_tenant_open(zcache_root(cache), &t, &disks);
+    }
     if (rc != 0) {
-        nbdkit_error("cannot open the cache: error %d", -rc);
+        errno = -rc;
+        nbdkit_error("cannot open the cache: %m");
     }
     return rc == 0 ? 0 : -1;
 }
@@ -169,7 +192,8 @@ static void write_metrics(void)
         }
     }
     if (rc != 0) {
-        nbdkit_error("cannot write %s: error %d", metrics_path, -rc);
+        errno = -rc;
+        nbdkit_error("cannot write %s: %m", metrics_path);
     }
 }
 
@@ -183,7 +207,8 @@ static void close_cache(void)
         int rc = disk_close(e->disk);
 
         if (rc != 0) {
-            nbdkit_error("%s: not everything could be written: error %d", e->name, -rc);
+            errno = -rc;
+            nbdkit_error("%s: not everything could be written: %m", e->name);
         }
         exports = e->next;
         free(e);
@@ -218,10 +243,11 @@ static struct export *make_export_locked(const char *name)
 
     if (e != NULL) {
         memcpy(e->name, name, strlen(name) + 1);
-        rc = disk_open(cache, &disk_options, name, &e->disk);
+        rc = disk_open(disks, &disk_options, name, &e->disk);
     }
     if (rc != 0) {
-        nbdkit_error("cannot open the disk '%s': error %d", name, -rc);
+        errno = -rc;
+        nbdkit_error("cannot open the disk '%s': %m", name);
         nbdkit_set_error(-rc);
         free(e);
         return NULL;
@@ -296,7 +322,8 @@ static int answer(int rc)
         return 0;
     }
     if (rc != -ENOSPC) {
-        nbdkit_error("request failed: error %d", -rc);
+        errno = -rc;
+        nbdkit_error("request failed: %m");
     }
     nbdkit_set_error(rc == -ENOSPC || rc == -ENOMEM || rc == -ESHUTDOWN ? -rc : EIO);
     return -1;
