@@ -37,7 +37,7 @@ struct export
 
 static struct zcache_options cache_options = ZCACHE_OPTIONS_INIT;
 static struct disk_options disk_options = {.block_bytes = 4096, .limit_bytes = ZCACHE_UNLIMITED};
-static const char *metrics_path;
+static char *file_path, *metrics_path;
 
 static struct zcache *cache;
 static struct zcache_tenant *disks; /* above all of them */
@@ -74,8 +74,9 @@ static int parse_block(const char *value)
     return 0;
 }
 
-static int parse_path(const char *value, const char **out)
+static int parse_path(const char *value, char **out)
 {
+    free(*out);
     *out = nbdkit_absolute_path(value); /* nbdkit changes the directory when it goes to work */
     return *out != NULL ? 0 : -1;
 }
@@ -94,7 +95,7 @@ static int configure(const char *key, const char *value)
         return parse_size(value, &disk_options.limit_bytes);
     }
     if (strcmp(key, "file") == 0) {
-        return parse_path(value, &disk_options.path);
+        return parse_path(value, &file_path);
     }
     if (strcmp(key, "metrics") == 0) {
         return parse_path(value, &metrics_path);
@@ -160,6 +161,7 @@ static int open_cache(void)
     struct zcache_tenant_options t = ZCACHE_TENANT_OPTIONS_INIT;
     int rc;
 
+    disk_options.path = file_path;
     cache_options.page_max_bytes = (uint32_t)disk_options.block_bytes;
     cache_options.log = take_message;
     rc = zcache_open(&cache_options, &cache);
@@ -169,8 +171,7 @@ static int open_cache(void)
         rc = zcache_tenant_open(zcache_root(cache), &t, &disks);
     }
     if (rc != 0) {
-        errno = -rc;
-        nbdkit_error("cannot open the cache: %m");
+        nbdkit_error("cannot open the cache: %s", strerrordesc_np(-rc));
     }
     return rc == 0 ? 0 : -1;
 }
@@ -192,8 +193,7 @@ static void write_metrics(void)
         }
     }
     if (rc != 0) {
-        errno = -rc;
-        nbdkit_error("cannot write %s: %m", metrics_path);
+        nbdkit_error("cannot write %s: %s", metrics_path, strerrordesc_np(-rc));
     }
 }
 
@@ -207,8 +207,7 @@ static void close_cache(void)
         int rc = disk_close(e->disk);
 
         if (rc != 0) {
-            errno = -rc;
-            nbdkit_error("%s: not everything could be written: %m", e->name);
+            nbdkit_error("%s: not everything could be written: %s", e->name, strerrordesc_np(-rc));
         }
         exports = e->next;
         free(e);
@@ -217,6 +216,12 @@ static void close_cache(void)
         nbdkit_error("the cache is in use and stays");
     }
     cache = NULL;
+}
+
+static void unload(void)
+{
+    free(file_path);
+    free(metrics_path);
 }
 
 static void dump(void)
@@ -246,8 +251,7 @@ static struct export *make_export_locked(const char *name)
         rc = disk_open(disks, &disk_options, name, &e->disk);
     }
     if (rc != 0) {
-        errno = -rc;
-        nbdkit_error("cannot open the disk '%s': %m", name);
+        nbdkit_error("cannot open the disk '%s': %s", name, strerrordesc_np(-rc));
         nbdkit_set_error(-rc);
         free(e);
         return NULL;
@@ -322,8 +326,7 @@ static int answer(int rc)
         return 0;
     }
     if (rc != -ENOSPC) {
-        errno = -rc;
-        nbdkit_error("request failed: %m");
+        nbdkit_error("request failed: %s", strerrordesc_np(-rc));
     }
     nbdkit_set_error(rc == -ENOSPC || rc == -ENOMEM || rc == -ESHUTDOWN ? -rc : EIO);
     return -1;
@@ -387,6 +390,7 @@ static struct nbdkit_plugin plugin = {
     .name = "zcache",
     .longname = "compressed memory with tenants and write-back",
     .description = "RAM disks that are compressed, one for each export, optionally over files",
+    .unload = unload,
     .config = configure,
     .config_complete = check_configuration,
     .config_help = CONFIG_HELP,
