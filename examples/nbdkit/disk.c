@@ -278,7 +278,7 @@ static int open_file(struct disk *d, const struct disk_options *o, const char *n
 }
 
 static int open_tenant(struct disk *d,
-                       struct zcache *cache,
+                       struct zcache_tenant *parent,
                        const struct disk_options *o,
                        const char *name)
 {
@@ -291,10 +291,10 @@ static int open_tenant(struct disk *d,
     }
     t.name = name;
     t.limits.limit_bytes = o->limit_bytes;
-    return zcache_tenant_open(zcache_root(cache), &t, &d->tenant);
+    return zcache_tenant_open(parent, &t, &d->tenant);
 }
 
-int disk_open(struct zcache *cache,
+int disk_open(struct zcache_tenant *parent,
               const struct disk_options *options,
               const char *name,
               struct disk **out)
@@ -318,7 +318,7 @@ int disk_open(struct zcache *cache,
         rc = open_file(d, options, name);
     }
     if (rc == 0) {
-        rc = open_tenant(d, cache, options, name);
+        rc = open_tenant(d, parent, options, name);
     }
     if (rc != 0) {
         (void)disk_close(d);

@@ -34,10 +34,11 @@ struct disk;
 /**
  * disk_open() - make the disk called @name, which is that of its tenant, and of its file where there
  *               is a directory for it.
+ * @parent: tenant above it; it must outlive the disk.
  *
  * Return: 0; -EINVAL the name is no name of a tenant, or begins with a dot; the system's error.
  */
-int disk_open(struct zcache *cache,
+int disk_open(struct zcache_tenant *parent,
               const struct disk_options *options,
               const char *name,
               struct disk **out);

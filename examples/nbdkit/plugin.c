@@ -23,6 +23,9 @@
 #define DEFAULT_EXPORT "default"
 #define BLOCK_MIN      512
 #define REQUEST_MAX    (64u << 20)
+#define THREADS        64 /* that memory is kept for; nbdkit has 16 for each connection */
+#define THREAD_BYTES   (128u << 10)
+#define THREAD_BLOCKS  20u
 #define EXTENTS_MAX    (UINT64_C(1) << 30) /* bytes that one request for extents looks at */
 
 struct export
@@ -34,9 +37,10 @@ struct export
 
 static struct zcache_options cache_options = ZCACHE_OPTIONS_INIT;
 static struct disk_options disk_options = {.block_bytes = 4096, .limit_bytes = ZCACHE_UNLIMITED};
-static const char *metrics_path;
+static char *file_path, *metrics_path;
 
 static struct zcache *cache;
+static struct zcache_tenant *disks; /* above all of them */
 static pthread_mutex_t exports_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct export *exports;
 
@@ -70,8 +74,9 @@ static int parse_block(const char *value)
     return 0;
 }
 
-static int parse_path(const char *value, const char **out)
+static int parse_path(const char *value, char **out)
 {
+    free(*out);
     *out = nbdkit_absolute_path(value); /* nbdkit changes the directory when it goes to work */
     return *out != NULL ? 0 : -1;
 }
@@ -90,7 +95,7 @@ static int configure(const char *key, const char *value)
         return parse_size(value, &disk_options.limit_bytes);
     }
     if (strcmp(key, "file") == 0) {
-        return parse_path(value, &disk_options.path);
+        return parse_path(value, &file_path);
     }
     if (strcmp(key, "metrics") == 0) {
         return parse_path(value, &metrics_path);
@@ -138,16 +143,35 @@ static void take_message(void *ctx,
     }
 }
 
+/*
+ * What all disks together may take.  A thread that decodes needs memory, which comes from the cache too:
+ * disks that are full must leave it that, or nobody could read them.
+ */
+static uint64_t disks_limit(void)
+{
+    const uint64_t capacity = cache_options.capacity_bytes;
+    const uint64_t threads = THREADS * (THREAD_BYTES + THREAD_BLOCKS * disk_options.block_bytes);
+
+    return capacity - (threads < capacity / 4 ? threads : capacity / 4);
+}
+
 /* After the fork: a cache has a thread. */
 static int open_cache(void)
 {
+    struct zcache_tenant_options t = ZCACHE_TENANT_OPTIONS_INIT;
     int rc;
 
+    disk_options.path = file_path;
     cache_options.page_max_bytes = (uint32_t)disk_options.block_bytes;
     cache_options.log = take_message;
     rc = zcache_open(&cache_options, &cache);
+    if (rc == 0) {
+        t.name = "disks";
+        t.limits.limit_bytes = disks_limit();
+        rc = zcache_tenant_open(zcache_root(cache), &t, &disks);
+    }
     if (rc != 0) {
-        nbdkit_error("cannot open the cache: error %d", -rc);
+        nbdkit_error("cannot open the cache: %s", strerrordesc_np(-rc));
     }
     return rc == 0 ? 0 : -1;
 }
@@ -169,7 +193,7 @@ static void write_metrics(void)
         }
     }
     if (rc != 0) {
-        nbdkit_error("cannot write %s: error %d", metrics_path, -rc);
+        nbdkit_error("cannot write %s: %s", metrics_path, strerrordesc_np(-rc));
     }
 }
 
@@ -183,7 +207,7 @@ static void close_cache(void)
         int rc = disk_close(e->disk);
 
         if (rc != 0) {
-            nbdkit_error("%s: not everything could be written: error %d", e->name, -rc);
+            nbdkit_error("%s: not everything could be written: %s", e->name, strerrordesc_np(-rc));
         }
         exports = e->next;
         free(e);
@@ -192,6 +216,12 @@ static void close_cache(void)
         nbdkit_error("the cache is in use and stays");
     }
     cache = NULL;
+}
+
+static void unload(void)
+{
+    free(file_path);
+    free(metrics_path);
 }
 
 static void dump(void)
@@ -218,10 +248,10 @@ static struct export *make_export_locked(const char *name)
 
     if (e != NULL) {
         memcpy(e->name, name, strlen(name) + 1);
-        rc = disk_open(cache, &disk_options, name, &e->disk);
+        rc = disk_open(disks, &disk_options, name, &e->disk);
     }
     if (rc != 0) {
-        nbdkit_error("cannot open the disk '%s': error %d", name, -rc);
+        nbdkit_error("cannot open the disk '%s': %s", name, strerrordesc_np(-rc));
         nbdkit_set_error(-rc);
         free(e);
         return NULL;
@@ -296,7 +326,7 @@ static int answer(int rc)
         return 0;
     }
     if (rc != -ENOSPC) {
-        nbdkit_error("request failed: error %d", -rc);
+        nbdkit_error("request failed: %s", strerrordesc_np(-rc));
     }
     nbdkit_set_error(rc == -ENOSPC || rc == -ENOMEM || rc == -ESHUTDOWN ? -rc : EIO);
     return -1;
@@ -360,6 +390,7 @@ static struct nbdkit_plugin plugin = {
     .name = "zcache",
     .longname = "compressed memory with tenants and write-back",
     .description = "RAM disks that are compressed, one for each export, optionally over files",
+    .unload = unload,
     .config = configure,
     .config_complete = check_configuration,
     .config_help = CONFIG_HELP,
