@@ -18,6 +18,10 @@
  * brings a look along to its new list.  More looks would find a page again whose mark was just taken
  * from it.
  *
+ * A demotion needs room for the new form first, an eviction needs none.  At the limit itself the old
+ * forms come back only after a grace period, and then the first demotion that finds no room is the
+ * pass's last one on that list's node: to encode all the others in vain would take all the time.
+ *
  * A synchronous shrink (a tenant's limit was hit) goes on until the reservation fits, nothing is
  * left that could be freed, or the caller's patience ends.  "Nothing is left" is decided by
  * accounting: when the charge is explained by the pages that were seen, nothing is on its way back.
@@ -60,11 +64,15 @@ struct zc_reclaim zc_reclaim_begin(struct zcache *cache,
 struct budgets {
     uint64_t demote[ZCACHE_TIERS];
     uint64_t evict[ZCACHE_TIERS];
+    bool no_room; /* a demotion found none: pages are demoted only where nothing can leave */
 };
 
 /* ---- demote -------------------------------------------------------------------------------- */
 
-static uint64_t demote_one(struct zc_reclaim *r, struct zc_entry *e, enum zcache_tier to)
+static uint64_t demote_one(struct zc_reclaim *r,
+                           struct zc_entry *e,
+                           enum zcache_tier to,
+                           bool *no_room)
 {
     uint64_t freed = 0;
 
@@ -81,6 +89,7 @@ static uint64_t demote_one(struct zc_reclaim *r, struct zc_entry *e, enum zcache
         r->got.busy_pages++;
         break;
     case ZC_TIER_NO_ROOM: /* waiting would not help */
+        *no_room = true;
         break;
     }
     zc_page_putback(r->cache, r->thread, e, !zc_lru_is_scan(e));
@@ -96,6 +105,7 @@ static uint64_t demote_batch(struct zc_reclaim *r,
                              unsigned max)
 {
     unsigned mode = (r->mode & ZC_RECLAIM_FORCE) != 0 ? 0 : ZC_ISOLATE_CHANCE;
+    const bool last_resort = left->no_room;
     struct zc_entry *pages[BATCH];
     unsigned n = zc_lru_isolate(lru, from, mode, &left->demote[from], pages, ZC_MIN(max, BATCH));
     uint64_t freed = 0;
@@ -106,7 +116,12 @@ static uint64_t demote_batch(struct zc_reclaim *r,
     }
     cpu_ns = zc_plat_thread_cpu_ns();
     for (unsigned i = 0; i < n; i++) {
-        freed += demote_one(r, pages[i], to);
+        if (left->no_room && !last_resort) {
+            zc_page_putback(r->cache, r->thread, pages[i], false);
+            left->demote[from]++;
+        } else {
+            freed += demote_one(r, pages[i], to, &left->no_room);
+        }
     }
     if (n > 0) {
         zc_worth_fed(&t->worth[to], n, zc_plat_thread_cpu_ns() - cpu_ns);
@@ -352,7 +367,7 @@ static bool step(struct zc_reclaim *r,
         enum zcache_tier to = zc_tier_next(r->cache, (enum zcache_tier)from);
         uint64_t surplus = tier_surplus(r->cache, sums, (enum zcache_tier)from);
 
-        if (to < ZCACHE_TIERS && left->demote[from] > 0 && surplus > 0) {
+        if (to < ZCACHE_TIERS && left->demote[from] > 0 && surplus > 0 && !left->no_room) {
             unsigned n = ZC_MIN(batch_for(&sums[from], want), pages_in(&sums[from], surplus));
 
             if (is_worth_it(r, t, to)) {
@@ -384,7 +399,7 @@ static uint64_t reclaim_node(struct zc_reclaim *r,
                              uint64_t want)
 {
     struct zc_lru *lru = t->lru[node];
-    struct budgets left;
+    struct budgets left = {.no_room = false};
     uint64_t freed = 0;
 
     for (int tier = 0; tier < ZCACHE_TIERS; tier++) {

@@ -338,6 +338,47 @@ static void a_charge_above_the_limit_is_no_room(void **state)
     teardown(&f);
 }
 
+/* ---------------------------------------------------------------------------------------------- */
+/* Where there is no room for a smaller form. */
+
+/* One page finds that out, the others are not encoded in vain: pages leave, which needs no room. */
+static void without_room_for_new_forms_pages_leave(void **state)
+{
+    struct fixture f = setup(NULL, "start_percent=100,raw_percent=25,fast=lz4,dense=none");
+    struct pass p = {.f = &f, .want = 8 * PAGE_BYTES};
+
+    (void)state;
+    put_pages(f.t, 0, 400, ZCACHE_CLEAN);
+    const uint64_t rest = zc_quota_limit(f.root->account) - zc_quota_charge(f.root->account);
+    assert_null(zc_quota_reserve(f.t->account, rest, ZC_QUOTA_RECLAIM));
+    script_begin();
+    run_pass(&p);
+    assert_int_equal(script_reached("tier.encoded"), 1);
+    script_end();
+    assert_true(p.freed >= p.want);
+    zc_quota_refund(f.t->account, rest);
+    teardown(&f);
+}
+
+/* But where none may leave, each is tried: some may be much smaller than the first. */
+static void without_room_each_is_tried_if_none_may_leave(void **state)
+{
+    struct fixture f = setup(NULL, "start_percent=100,raw_percent=25,fast=lz4,dense=none");
+    struct pass p = {.f = &f, .mode = ZC_RECLAIM_FORCE, .want = 8 * PAGE_BYTES};
+
+    (void)state;
+    put_pages(f.t, 0, 40, ZCACHE_DIRTY);
+    const uint64_t rest = zc_quota_limit(f.root->account) - zc_quota_charge(f.root->account);
+    assert_null(zc_quota_reserve(f.t->account, rest, ZC_QUOTA_RECLAIM));
+    script_begin();
+    run_pass(&p);
+    assert_int_equal(script_reached("tier.encoded"), 40);
+    script_end();
+    assert_int_equal(p.freed, 0);
+    zc_quota_refund(f.t->account, rest);
+    teardown(&f);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +392,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_request_for_everything_is_not_one_for_nothing),
         cmocka_unit_test(a_reserve_above_the_charge_is_left_alone),
         cmocka_unit_test(a_charge_above_the_limit_is_no_room),
+        cmocka_unit_test(without_room_for_new_forms_pages_leave),
+        cmocka_unit_test(without_room_each_is_tried_if_none_may_leave),
     };
 
     test_begin(argc, argv, 0);
