@@ -10,6 +10,9 @@
 #include <string.h>
 #include <time.h>
 
+/* Of the lock layer: this thread's. Only zcache-bench-locks is linked with a library that counts. */
+uint64_t zc_lock_count(void) __attribute__((weak));
+
 /* A thread's part of a pass. */
 struct part {
     pthread_t thread;
@@ -21,6 +24,7 @@ struct part {
     uint32_t *op_ns; /* time of each operation; NULL: do not look at the clock */
     uint64_t begin_ns;
     uint64_t end_ns;
+    uint64_t locks;
 };
 
 /* One pass, or several added up. */
@@ -28,6 +32,7 @@ struct pass_time {
     double busy_ns; /* of all threads */
     double wall_ns;
     double cpu_ns;
+    double locks;
     double ops;
 };
 
@@ -37,6 +42,11 @@ static uint64_t now_ns(clockid_t clock)
 
     (void)clock_gettime(clock, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+bool measure_counts_locks(void)
+{
+    return zc_lock_count != NULL;
 }
 
 double measure_clock_ns(void)
@@ -61,9 +71,15 @@ static void check(const struct subject *subject, int rc)
     }
 }
 
+static uint64_t locks_taken(void)
+{
+    return zc_lock_count != NULL ? zc_lock_count() : 0;
+}
+
 static void run_part(struct part *p, struct scratch *scratch)
 {
     const struct subject *s = p->subject;
+    const uint64_t locks = locks_taken();
 
     p->begin_ns = now_ns(CLOCK_MONOTONIC);
     if (p->op_ns == NULL) {
@@ -83,6 +99,7 @@ static void run_part(struct part *p, struct scratch *scratch)
         }
     }
     p->end_ns = now_ns(CLOCK_MONOTONIC);
+    p->locks = locks_taken() - locks;
 }
 
 /* Touched before the clock runs. */
@@ -125,6 +142,7 @@ static struct pass_time add_up(const struct part *part, unsigned n)
         end = part[i].end_ns > end ? part[i].end_ns : end;
         sum.busy_ns += (double)(part[i].end_ns - part[i].begin_ns);
         sum.ops += (double)part[i].n;
+        sum.locks += (double)part[i].locks;
     }
     sum.wall_ns = (double)(end - begin);
     return sum;
@@ -200,6 +218,7 @@ static struct pass_time run_passes(const struct plan *plan, const struct subject
         sum.wall_ns += t.wall_ns;
         sum.cpu_ns += t.cpu_ns;
         sum.ops += t.ops;
+        sum.locks += t.locks;
     } while (sum.wall_ns < plan->seconds * 1e9);
     return sum;
 }
@@ -214,6 +233,7 @@ struct series {
     double *ops_per_s;
     double *cpu_ns_per_op;
     double *relative;
+    double *locks_per_op;
     uint32_t *op_ns; /* of all repetitions; NULL if single operations are not timed */
 };
 
@@ -223,7 +243,8 @@ static struct series series_make(const struct plan *plan, const struct subject *
     struct series s = {.ns_per_op = must_alloc(bytes),
                        .ops_per_s = must_alloc(bytes),
                        .cpu_ns_per_op = must_alloc(bytes),
-                       .relative = must_alloc(bytes)};
+                       .relative = must_alloc(bytes),
+                       .locks_per_op = must_alloc(bytes)};
 
     if (subject->pass == NULL) {
         s.op_ns = must_alloc(plan->repeats * plan->order->n * sizeof *s.op_ns);
@@ -237,6 +258,7 @@ static void series_free(struct series *s)
     free(s->ops_per_s);
     free(s->cpu_ns_per_op);
     free(s->relative);
+    free(s->locks_per_op);
     free(s->op_ns);
 }
 
@@ -250,6 +272,9 @@ static struct result summarise(const struct plan *plan, struct series *s)
                        .ops_per_s = figures_median(s->ops_per_s, plan->repeats),
                        .cpu_ns_per_op = figures_median(s->cpu_ns_per_op, plan->repeats),
                        .relative = figures_median(s->relative, plan->repeats),
+                       .locks_per_op = zc_lock_count != NULL
+                                           ? figures_median(s->locks_per_op, plan->repeats)
+                                           : NAN,
                        .p50_ns = NAN,
                        .p99_ns = NAN,
                        .p999_ns = NAN};
@@ -273,6 +298,7 @@ static void measure_once(const struct plan *plan,
     s->ns_per_op[i] = t.busy_ns / t.ops;
     s->ops_per_s[i] = t.ops / (t.wall_ns / 1e9);
     s->cpu_ns_per_op[i] = t.cpu_ns / t.ops;
+    s->locks_per_op[i] = t.locks / t.ops;
     if (s->op_ns != NULL) {
         (void)run_pass(plan, subject, s->op_ns + i * plan->order->n);
     }

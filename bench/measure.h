@@ -57,8 +57,13 @@ struct result {
     double p50_ns;        /* NaN where single operations were not timed */
     double p99_ns;
     double p999_ns;
-    double relative; /* ns_per_op against the reference's; median of the repetitions */
+    double
+        locks_per_op; /* that the operating threads took in zcache; NaN if it does not count them */
+    double relative;  /* ns_per_op against the reference's; median of the repetitions */
 };
+
+/* Whether this program counts the locks that are taken in zcache. */
+bool measure_counts_locks(void);
 
 /* What a clock call takes. */
 double measure_clock_ns(void);

@@ -25,6 +25,7 @@ static const struct column time_columns[] = {
     {"cpu_ns_per_op", "cpu ns", 9, 0},
     {"ops_per_s", "op/s", 11, 0},
     {"relative", "x ref", 7, 3},
+    {"locks_per_op", "locks/op", 8, 3}, /* last: only where they are counted */
 };
 
 static void must_json(int rc)
@@ -82,7 +83,8 @@ void report_columns(struct report *r, const struct column *column, unsigned n)
 
 void report_time_columns(struct report *r)
 {
-    report_columns(r, time_columns, sizeof time_columns / sizeof time_columns[0]);
+    report_columns(r, time_columns,
+                   sizeof time_columns / sizeof time_columns[0] - !measure_counts_locks());
 }
 
 /* ---------------------------------------------------------------------------------------------
@@ -137,6 +139,7 @@ void report_set_times(json_t *row,
     report_set(row, "p99_ns", result->p99_ns);
     report_set(row, "p999_ns", result->p999_ns);
     report_set(row, "ops_per_s", result->ops_per_s);
+    report_set(row, "locks_per_op", result->locks_per_op);
     report_set(row, "relative", result->relative);
     must_json(json_object_set_new(row, "relative_to", json_string(relative_to)));
 }

@@ -16,6 +16,9 @@
 #define ZC_UNLIKELY(x)   __builtin_expect(!!(x), 0)
 #define ZC_UNEXPECTED(x) ZC_UNLIKELY(x)
 
+/* Off the hot path: not inlined, so that what it needs costs those nothing who do not come here. */
+#define ZC_COLD __attribute__((cold, noinline))
+
 /** zc_check_fail() - report a failed assertion to the hook, then abort. */
 _Noreturn void zc_check_fail(const char *file, int line, const char *text);
 

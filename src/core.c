@@ -294,20 +294,6 @@ void zc_core_unref_entry(struct zcache *cache,
     }
 }
 
-void zc_core_unpin(struct zcache *cache, struct zc_frame *frame)
-{
-    size_t size = zc_payload_size(&frame->head);
-    struct zc_account *account = frame->account;
-    uint32_t before = atomic_fetch_sub(&frame->pins, 1);
-
-    ZC_ASSERT((before & ~ZC_FRAME_RETIRED) != 0);
-    if (before == (ZC_FRAME_RETIRED | 1)) {
-        zc_core_release(cache, frame, size, account);
-    } else {
-        zc_progress_signal(cache);
-    }
-}
-
 /* ---- progress ------------------------------------------------------------------------------ */
 
 /*
@@ -334,15 +320,8 @@ static void wake(struct zc_progress *p)
     zc_lock_release(&p->lock);
 }
 
-void zc_progress_signal(struct zcache *cache)
+void zc_progress_wake(struct zcache *cache, uint64_t waiters)
 {
-    /* Pairs with the waiter's increment: either it sees what we changed, or we see it; what changed
-     * was changed by a sequentially consistent read-modify-write. */
-    uint64_t waiters = atomic_load(&cache->progress.waiters);
-
-    if (ZC_LIKELY(waiters == 0)) {
-        return;
-    }
     if (waiters % ZC_WAITER_ROOM != 0 || room_is_worth_it(cache)) {
         wake(&cache->progress);
     }

@@ -224,9 +224,6 @@ void zc_core_unref_entry(struct zcache *cache,
                          struct zc_entry *e,
                          struct zc_account *account);
 
-/** zc_core_unpin() - drop a pin on a frame. */
-void zc_core_unpin(struct zcache *cache, struct zc_frame *frame);
-
 /** zc_core_shard() - the shard of an entry. */
 static inline struct zc_shard *zc_core_shard(struct zcache *cache,
                                              const struct zc_entry *e,
@@ -258,11 +255,38 @@ static inline void zc_core_maintain(struct zcache *cache, struct zc_thread *th)
 /** zc_bell_ring() - wake the shrinker; cheap if it was rung for that reason already. */
 void zc_bell_ring(struct zcache *cache, enum zc_bell_reason reason);
 
+/** zc_progress_wake() - what zc_progress_signal() does when there are @waiters. */
+ZC_COLD void zc_progress_wake(struct zcache *cache, uint64_t waiters);
+
 /**
  * zc_progress_signal() - wake the waiters, if any; those for room at the capacity only when there is
  *                        some worth waking up for, or nobody at work to make more.
  */
-void zc_progress_signal(struct zcache *cache);
+static inline void zc_progress_signal(struct zcache *cache)
+{
+    /* Pairs with the waiter's increment: either it sees what we changed, or we see it; what changed
+     * was changed by a sequentially consistent read-modify-write. */
+    uint64_t waiters = atomic_load(&cache->progress.waiters);
+
+    if (ZC_UNLIKELY(waiters != 0)) {
+        zc_progress_wake(cache, waiters);
+    }
+}
+
+/** zc_core_unpin() - drop a pin on a frame. */
+static inline void zc_core_unpin(struct zcache *cache, struct zc_frame *frame)
+{
+    size_t size = zc_payload_size(&frame->head);
+    struct zc_account *account = frame->account;
+    uint32_t before = atomic_fetch_sub(&frame->pins, 1);
+
+    ZC_ASSERT((before & ~ZC_FRAME_RETIRED) != 0);
+    if (ZC_UNLIKELY(before == (ZC_FRAME_RETIRED | 1))) {
+        zc_core_release(cache, frame, size, account);
+    } else {
+        zc_progress_signal(cache);
+    }
+}
 
 /** zc_progress_announce() - wake all waiters, if any: the shrinker, at the end of a pass. */
 void zc_progress_announce(struct zcache *cache);

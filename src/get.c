@@ -112,7 +112,7 @@ static int hit(const struct zc_where *w,
 }
 
 /* There was no memory for this thread's context: whether room could be made for it. */
-static bool may_retry(const struct zc_where *w, unsigned flags, struct zc_stall *stall)
+static ZC_COLD bool may_retry(const struct zc_where *w, unsigned flags, struct zc_stall *stall)
 {
     return (flags & (ZCACHE_NOWAIT | ZCACHE_NOIO)) == 0 &&
            zc_reclaim_metadata(w->cache, w->thread, zc_stall_deadline(stall));
@@ -237,7 +237,27 @@ static int get_slowly(const struct zc_where *w,
     return rc;
 }
 
-static void sample_get(const struct zc_where *w, enum zcache_latency_kind kind, uint64_t start)
+static ZC_COLD int get_otherwise(const struct zc_where *w,
+                                 struct zcache_key key,
+                                 void *buf,
+                                 size_t cap,
+                                 size_t *len_out,
+                                 unsigned flags,
+                                 struct zc_stall *stall,
+                                 int rc)
+{
+    struct zcache_page page = {.key = key, .buf = buf, .cap = cap};
+
+    rc = get_slowly(w, &page, flags, stall, rc);
+    if (rc == 0 && len_out != NULL) {
+        *len_out = page.len;
+    }
+    return rc;
+}
+
+static ZC_COLD void sample_get(const struct zc_where *w,
+                               enum zcache_latency_kind kind,
+                               uint64_t start)
 {
     struct zc_hist *hist;
 
@@ -260,7 +280,6 @@ int zc_get(struct zcache_tenant *t,
 {
     struct zc_where w = zc_page_where(t, th, key);
     uint64_t start = zc_thread_sample(th, t->cache->opt.latency_sample);
-    struct zcache_page page = {.key = key, .buf = buf, .cap = cap};
     struct hit h;
     int rc = look(&w, key, buf, cap, len_out, flags, stall, &h);
 
@@ -273,11 +292,7 @@ int zc_get(struct zcache_tenant *t,
     if (rc == ZCACHE_MISS && !h.loadable) {
         return rc;
     }
-    rc = get_slowly(&w, &page, flags, stall, rc);
-    if (rc == 0 && len_out != NULL) {
-        *len_out = page.len;
-    }
-    return rc;
+    return get_otherwise(&w, key, buf, cap, len_out, flags, stall, rc);
 }
 
 /* ---- many ---------------------------------------------------------------------------------- */
@@ -579,11 +594,11 @@ static int make_raw(const struct zc_where *w,
 }
 
 /* Until the page is raw and pinned; the tenant is entered. */
-static int pin_slow(const struct zc_where *w,
-                    struct zcache_key key,
-                    unsigned flags,
-                    struct zcache_pin *pin_out,
-                    struct zc_stall *stall)
+static ZC_COLD int pin_slow(const struct zc_where *w,
+                            struct zcache_key key,
+                            unsigned flags,
+                            struct zcache_pin *pin_out,
+                            struct zc_stall *stall)
 {
     uint64_t deadline = zc_stall_deadline(stall);
     enum zc_counter outcome = ZC_C_pin_hits;
@@ -610,6 +625,28 @@ static int pin_slow(const struct zc_where *w,
     return rc == -EAGAIN ? -ETIMEDOUT : rc;
 }
 
+/* What is left to do for a pin that look_pin() did not serve. */
+static ZC_COLD int pin_otherwise(const struct zc_where *w,
+                                 struct zcache_key key,
+                                 unsigned flags,
+                                 struct zcache_pin *pin_out,
+                                 struct zc_stall *stall,
+                                 int rc)
+{
+    struct zcache_tenant *t = w->tenant;
+
+    if (rc == -ESHUTDOWN || zc_tenant_enter(t) != 0) {
+        return -ESHUTDOWN;
+    }
+    rc = pin_slow(w, key, flags, pin_out, stall);
+    if (rc == -EBADMSG) {
+        zc_page_report_corrupt(t, key);
+    }
+    count_failure(t, rc, ZC_C_pin_misses, ZC_C_pin_errors);
+    zc_tenant_leave(t);
+    return rc;
+}
+
 int zc_pin(struct zcache_tenant *t,
            struct zc_thread *th,
            struct zcache_key key,
@@ -622,19 +659,7 @@ int zc_pin(struct zcache_tenant *t,
     size_t bytes;
     int rc = look_pin(&w, key, flags, ZC_C_pin_hits, pin_out, &word, &bytes);
 
-    if (ZC_LIKELY(rc == 0)) {
-        return 0;
-    }
-    if (rc == -ESHUTDOWN || zc_tenant_enter(t) != 0) {
-        return -ESHUTDOWN;
-    }
-    rc = pin_slow(&w, key, flags, pin_out, stall);
-    if (rc == -EBADMSG) {
-        zc_page_report_corrupt(t, key);
-    }
-    count_failure(t, rc, ZC_C_pin_misses, ZC_C_pin_errors);
-    zc_tenant_leave(t);
-    return rc;
+    return ZC_LIKELY(rc == 0) ? 0 : pin_otherwise(&w, key, flags, pin_out, stall, rc);
 }
 
 void zc_unpin(struct zcache_pin *pin)

@@ -21,17 +21,6 @@
 
 #include "batch.h"
 
-struct zc_where zc_page_where(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key)
-{
-    uint64_t hash = zc_index_hash(t->slot, key);
-
-    return (struct zc_where){.cache = t->cache,
-                             .tenant = t,
-                             .thread = th,
-                             .shard = zc_index_shard(t->cache->index, hash),
-                             .hash = hash};
-}
-
 struct zc_where zc_page_where_entry(struct zcache *cache,
                                     struct zc_thread *th,
                                     const struct zc_entry *e)

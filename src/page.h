@@ -25,7 +25,18 @@ struct zc_where {
 };
 
 /** zc_page_where() - the place of a key of @t. */
-struct zc_where zc_page_where(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key key);
+static inline struct zc_where zc_page_where(struct zcache_tenant *t,
+                                            struct zc_thread *th,
+                                            struct zcache_key key)
+{
+    uint64_t hash = zc_index_hash(t->slot, key);
+
+    return (struct zc_where){.cache = t->cache,
+                             .tenant = t,
+                             .thread = th,
+                             .shard = zc_index_shard(t->cache->index, hash),
+                             .hash = hash};
+}
 
 /** zc_page_where_entry() - the place of an entry that the caller holds. */
 struct zc_where zc_page_where_entry(struct zcache *cache,

@@ -160,9 +160,9 @@ void zc_plat_topology(struct zc_topology *out)
     }
 }
 
-unsigned zc_plat_cpu(void)
+unsigned zc_plat_ask_cpu(void)
 {
-    int cpu = sched_getcpu(); /* a load from the thread's rseq area since glibc 2.35 */
+    int cpu = sched_getcpu();
 
     return cpu >= 0 ? (unsigned)cpu % ZC_CPUS_MAX : 0;
 }

@@ -10,6 +10,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__has_include)
+#if __has_include(<sys/rseq.h>)
+#include <sys/rseq.h>
+#define ZC_PLAT_RSEQ 1
+#endif
+#endif
+
 #define ZC_NODES_MAX     16
 #define ZC_SYS_NODES_MAX 1024 /* the kernel's own bound */
 #define ZC_CPUS_MAX      1024
@@ -49,8 +56,27 @@ struct zc_topology {
 /** zc_plat_topology() - read the topology through libnuma; one node where there is none. */
 void zc_plat_topology(struct zc_topology *out);
 
-/** zc_plat_cpu() - the CPU this thread runs on now, below ZC_CPUS_MAX; costs a few ns. */
-unsigned zc_plat_cpu(void);
+/** zc_plat_ask_cpu() - as zc_plat_cpu(), by a call of the C library. */
+unsigned zc_plat_ask_cpu(void);
+
+/** zc_plat_cpu() - the CPU this thread runs on now, below ZC_CPUS_MAX; costs a ns. */
+static inline unsigned zc_plat_cpu(void)
+{
+#ifdef ZC_PLAT_RSEQ
+    /* The kernel keeps it up to date in the thread's area for restartable sequences, if it has one. */
+    int cpu;
+
+    if (__builtin_expect(__rseq_size != 0, 1)) {
+        __asm__ volatile("movl %%fs:(%1), %0"
+                         : "=r"(cpu)
+                         : "r"(__rseq_offset + (ptrdiff_t)offsetof(struct rseq, cpu_id)));
+        if (__builtin_expect(cpu >= 0, 1)) {
+            return (unsigned)cpu % ZC_CPUS_MAX;
+        }
+    }
+#endif
+    return zc_plat_ask_cpu();
+}
 
 /** zc_plat_page_size() - the system's page size in bytes. */
 size_t zc_plat_page_size(void);

@@ -518,12 +518,6 @@ int zc_tenant_find(struct zcache *cache, uint64_t id, struct zcache_tenant **out
     return rc;
 }
 
-struct zcache_tenant *zc_tenant_of_account(struct zcache *cache, struct zc_account *account)
-{
-    return account == &cache->account ? cache->root
-                                      : ZC_CONTAINER_OF(account, struct zcache_tenant, own);
-}
-
 bool zc_tenant_writes(const struct zcache_tenant *t, bool insist)
 {
     if (t->store == NULL || t->store->cb.write == NULL) {

@@ -151,7 +151,12 @@ bool zc_tenant_within(const struct zcache_tenant *t, const struct zcache_tenant 
 struct zcache_tenant *zc_tenant_next(struct zcache_tenant *top, uint32_t *cursor);
 
 /** zc_tenant_of_account() - the tenant whose account it is; the root for the cache's. */
-struct zcache_tenant *zc_tenant_of_account(struct zcache *cache, struct zc_account *account);
+static inline struct zcache_tenant *zc_tenant_of_account(struct zcache *cache,
+                                                         struct zc_account *account)
+{
+    return account == &cache->account ? cache->root
+                                      : ZC_CONTAINER_OF(account, struct zcache_tenant, own);
+}
 
 /** zc_tenant_writes() - whether reclaim may write its dirty pages; @insist: even during a back-off.
  * */

@@ -162,6 +162,8 @@ def check_wrong(corpus):
             (["hit", "-f", corpus, "--pages", "few"], "--pages few: invalid"),
             (["hit", "-f", corpus, "--repeats", "0"], "it goes from 1"),
             (["hit", "-f", corpus, "--tenants", "2"], "unknown option"),
+            (["hit", "-f", corpus, "--case", "pin,get"], "no case 'get'"),
+            (["codec", "-f", corpus, "--case", "pin"], "unknown option"),
             (["hit", "-f", corpus, "surplus"], "'surplus' is not an option"),
             (["churn", "-f", corpus, "--threads", "2"], "one thread puts")]:
         done = run(*arguments)
@@ -173,6 +175,13 @@ def check_wrong(corpus):
     check(done.returncode == 0 and "--corpus" in done.stdout, f"--help: {done.stdout}")
 
 
+def check_case(corpus):
+    done = run("put", "-f", corpus, "--case", "put-insert", "--peer", "none", "--repeats", "1",
+               "--seconds", "0")
+    cases = set(re.findall(r"^(put-\w+) ", done.stdout, re.MULTILINE))
+    check(done.returncode == 0 and cases == {"put-insert"}, f"--case: {cases}: {done.stderr}")
+
+
 def main():
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
@@ -182,6 +191,7 @@ def main():
         check_command(command, corpus, WORK / "lines.json", WORK / "report")
     check_report(WORK / "report" / "index.html")
     check_wrong(corpus)
+    check_case(corpus)
     left = [path.name for path in WORK.glob("zcache-bench.*")]
     check(not left, f"left behind: {left}")
     for text in errors:
