@@ -262,6 +262,9 @@ void *zc_plat_map(size_t size, size_t align, int sys_node)
     ZC_ASSERT(zc_is_pow2(align) && align >= page);
     ptr = map_aligned(size, align);
     if (ptr != NULL) {
+        /* One touched page would commit 2 MiB, and pages that were dropped would come back when the
+         * kernel collapses what is left.  Fails where there are no huge pages: as well. */
+        (void)madvise(ptr, size, MADV_NOHUGEPAGE);
         zc_plat_bind(ptr, size, sys_node);
     }
     return ptr;

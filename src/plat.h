@@ -65,7 +65,7 @@ uint64_t zc_plat_thread_cpu_ns(void);
 uint64_t zc_plat_deadline_ns(uint64_t ms);
 
 /**
- * zc_plat_map() - anonymous zeroed memory, nothing committed yet.
+ * zc_plat_map() - anonymous zeroed memory, nothing committed yet, never in huge pages.
  * @size:     bytes, a multiple of the page size.
  * @align:    power of two, at least the page size.
  * @sys_node: system NUMA node to prefer (it falls back to the nearest), or -1.
