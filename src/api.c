@@ -552,9 +552,11 @@ int zcache_tenant_close(struct zcache_tenant *tenant, enum zcache_close_mode mod
 static void apply_limits(struct zcache_tenant *t, const struct zcache_limits *l)
 {
     zc_lock_acquire(&t->cache->admin);
-    atomic_store(&t->account->limit, l->limit_bytes);
     if (t->parent == NULL) {
-        zc_core_bound(t->cache);
+        atomic_store(&t->cache->capacity, l->limit_bytes);
+        zc_core_apply_capacity(t->cache);
+    } else {
+        atomic_store(&t->account->limit, l->limit_bytes);
     }
     atomic_store(&t->reserve_bytes, l->reserve_bytes);
     atomic_store(&t->weight, l->weight);

@@ -4,6 +4,7 @@
  * apart in the reverse order.
  *
  *     fork guard -> core (pools, epoch, codecs, index, threads) -> io -> tenants, root -> shrinker
+ *     -> pressure
  *
  * Close has a point of no return: the flush has succeeded, nothing is pinned, no call is inside, and
  * the store's threads are through with their completions.
@@ -22,6 +23,7 @@
 #include "fault.h"
 #include "flush.h"
 #include "mathx.h"
+#include "pressure.h"
 #include "report.h"
 #include "shrinker.h"
 #include "sync_point.h"
@@ -48,6 +50,7 @@ static void release(struct zcache *cache)
 
 static void dismantle(struct zcache *cache)
 {
+    zc_pressure_stop(cache);
     zc_shrinker_stop(cache);
     if (cache->tenants != NULL) {
         zc_tenants_destroy(cache);
@@ -66,6 +69,7 @@ static int assemble(struct zcache *cache)
     rc = rc != 0 ? rc : zc_tenants_create(cache);
     rc = rc != 0 ? rc : open_root(cache);
     rc = rc != 0 ? rc : zc_shrinker_start(cache);
+    rc = rc != 0 ? rc : zc_pressure_start(cache);
     return rc;
 }
 
@@ -183,6 +187,7 @@ int zc_cache_close(struct zcache *cache, struct zc_thread *th, bool discard)
         atomic_store(&cache->closing, 0);
         return rc;
     }
+    zc_pressure_stop(cache);
     zc_shrinker_stop(cache);
     wait_completions(cache);
     atomic_store(&cache->state, ZC_CACHE_CLOSED);

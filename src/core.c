@@ -465,8 +465,18 @@ void zc_core_bound(struct zcache *cache)
     atomic_store(&cache->bound.max, capacity + capacity / BOUND_SHARE + BOUND_BYTES);
 }
 
+void zc_core_apply_capacity(struct zcache *cache)
+{
+    uint64_t capacity = atomic_load(&cache->capacity);
+
+    atomic_store(&cache->account.limit, ZC_MIN(capacity, atomic_load(&cache->pressure_limit)));
+    zc_core_bound(cache);
+}
+
 static int make_pools(struct zcache *cache)
 {
+    atomic_store(&cache->capacity, cache->opt.capacity_bytes);
+    atomic_store(&cache->pressure_limit, UINT64_MAX);
     zc_quota_init(&cache->account, NULL, cache->opt.capacity_bytes);
     zc_core_bound(cache);
     for (unsigned i = 0; i < cache->topo.n_nodes; i++) {

@@ -27,6 +27,7 @@
 struct zc_tenants;
 struct zc_io;
 struct zc_shrinker;
+struct zc_pressure;
 
 enum zc_cache_state {
     ZC_CACHE_OPEN = 0,
@@ -108,8 +109,9 @@ struct zcache {
     struct zcache_tenant *root;
     struct zc_io *io;
     struct zc_shrinker *shrinker;
-    bool threads_up;         /* threads is initialised */
-    struct zc_thread *spare; /* in turn, of whoever set spare_busy */
+    struct zc_pressure *pressure; /* NULL: it follows none */
+    bool threads_up;              /* threads is initialised */
+    struct zc_thread *spare;      /* in turn, of whoever set spare_busy */
     /* atomic */
     _Atomic int state;
     _Atomic int spare_busy;
@@ -122,8 +124,14 @@ struct zcache {
     _Atomic int compacting;      /* somebody is at it */
     _Atomic uint64_t compact_ns; /* not before, however sparse the slabs are */
     _Atomic uint64_t compact_rest_ns;
-    _Atomic int compact_planned; /* the shrinker will be at it by itself */
-    struct zc_account account;   /* the root's */
+    _Atomic int compact_planned;     /* the shrinker will be at it by itself */
+    _Atomic uint64_t capacity;       /* as the application set it; the root's limit may be less */
+    _Atomic uint64_t pressure_limit; /* what memory pressure leaves of it; UINT64_MAX: all */
+    _Atomic uint64_t pressure_lowered;
+    _Atomic uint64_t pressure_raised;
+    _Atomic uint64_t pressure_blind;
+    _Atomic uint64_t pressure_bytes;
+    struct zc_account account; /* the root's */
     struct zc_progress progress;
     struct zc_bell bell;
     struct zc_lock admin;
@@ -165,6 +173,12 @@ void zc_core_fini(struct zcache *cache);
  *                   after each change of the capacity.
  */
 void zc_core_bound(struct zcache *cache);
+
+/**
+ * zc_core_apply_capacity() - have the root's limit be what the application set, or less if memory
+ *                            pressure leaves less; after a change of either, under the admin lock.
+ */
+void zc_core_apply_capacity(struct zcache *cache);
 
 /** zc_core_log() - a message through the user's callback, at most ten a second for one event. */
 void zc_core_log(struct zcache *cache,

@@ -28,8 +28,10 @@
     X(room, "room on the root's account for metadata")                                             \
     X(key, "the key of a cache's threads")                                                         \
     X(specific, "the value of that key")                                                           \
-    X(thread, "the shrinker's thread")                                                             \
-    X(codec, "contexts of a codec that a test registers")
+    X(thread, "threads of the library's own")                                                      \
+    X(watch, "what the thread sleeps on that looks at them")                                       \
+    X(codec, "contexts of a codec that a test registers")                                          \
+    X(file, "files of the system that tell of memory pressure")
 
 #define ZC_FAULT_ENUM_(site, what) ZC_FAULT_##site,
 

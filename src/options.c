@@ -43,6 +43,7 @@ enum kind {
     NUMBER,
     POWER,
     FULL,
+    PRESSURE,
     CODEC
 };
 
@@ -106,12 +107,55 @@ static const struct option options[] = {
         UINT32_MAX,
         "0 or a power of two up to 2147483648"),
     ROW("feed_percent", NUMBER, feed_percent, 0, 100, PERCENT),
+    ROW("pressure",
+        PRESSURE,
+        pressure,
+        ZCACHE_PRESSURE_OFF,
+        ZCACHE_PRESSURE_BOTH,
+        "off, cgroup, psi or both"),
+    ROW("pressure_floor_percent",
+        NUMBER,
+        pressure_floor_percent,
+        1,
+        100,
+        "a whole number from 1 to 100"),
+    ROW("pressure_high_percent",
+        NUMBER,
+        pressure_high_percent,
+        2,
+        100,
+        "a whole number from 2 to 100, above pressure_low_percent"),
+    ROW("pressure_low_percent",
+        NUMBER,
+        pressure_low_percent,
+        1,
+        99,
+        "a whole number from 1 to 99, below pressure_high_percent"),
+    ROW("pressure_stall_percent",
+        NUMBER,
+        pressure_stall_percent,
+        1,
+        100,
+        "a whole number from 1 to 100"),
+    ROW("pressure_quiet_ms",
+        NUMBER,
+        pressure_quiet_ms,
+        100,
+        3600000,
+        "a whole number from 100 to 3600000"),
 };
 
 static const char *const full_names[] = {
     [ZCACHE_FULL_WAIT] = "wait",
     [ZCACHE_FULL_HELP] = "help",
     [ZCACHE_FULL_REJECT] = "reject",
+};
+
+static const char *const pressure_names[] = {
+    [ZCACHE_PRESSURE_OFF] = "off",
+    [ZCACHE_PRESSURE_CGROUP] = "cgroup",
+    [ZCACHE_PRESSURE_PSI] = "psi",
+    [ZCACHE_PRESSURE_BOTH] = "both",
 };
 
 /* ---- the members ------------------------------------------------------------------------------
@@ -272,10 +316,11 @@ static bool parse_size(struct span s, uint64_t *value_out)
     return parse_number(s, value_out) && zc_mul_ok(*value_out, unit, value_out);
 }
 
-static bool parse_full(struct span s, uint64_t *value_out)
+/* One of @n names, to its number. */
+static bool parse_name(struct span s, const char *const *names, size_t n, uint64_t *value_out)
 {
-    for (size_t i = 0; i < ZC_ARRAY_SIZE(full_names); i++) {
-        if (span_is(s, full_names[i])) {
+    for (size_t i = 0; i < n; i++) {
+        if (span_is(s, names[i])) {
             *value_out = i;
             return true;
         }
@@ -307,7 +352,10 @@ static bool parse_value(struct zcache_options *opts, const struct option *o, str
         ok = parse_size(s, &value);
         break;
     case FULL:
-        ok = parse_full(s, &value);
+        ok = parse_name(s, full_names, ZC_ARRAY_SIZE(full_names), &value);
+        break;
+    case PRESSURE:
+        ok = parse_name(s, pressure_names, ZC_ARRAY_SIZE(pressure_names), &value);
         break;
     case NUMBER:
     case POWER:
@@ -470,6 +518,18 @@ static void check_marks(const struct zcache_options *opts, unsigned *bad)
     }
 }
 
+static void check_pressure(const struct zcache_options *opts, unsigned *bad)
+{
+    if (opts->pressure_high_percent <= 100 && opts->pressure_low_percent < 100 &&
+        opts->pressure_high_percent > 1 &&
+        opts->pressure_low_percent >= opts->pressure_high_percent) {
+        report(opts, bad, "pressure_low_percent",
+               "pressure_low_percent cannot be %" PRIu32
+               ": it must be below pressure_high_percent, which is %" PRIu32,
+               opts->pressure_low_percent, opts->pressure_high_percent);
+    }
+}
+
 /* Return: 0; -EINVAL, -E2BIG the store's struct_size. */
 static int check_store(const struct zcache_options *opts, unsigned *bad)
 {
@@ -522,6 +582,7 @@ int zc_options_check(const struct zcache_options *opts, struct zcache_options *o
     }
     check_capacity(&copy, &bad);
     check_marks(&copy, &bad);
+    check_pressure(&copy, &bad);
     rc = check_store(&copy, &bad);
     if (bad > 0) {
         return -EINVAL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Linux: pages, CPUs, NUMA nodes, clock, memory.
+ * Linux: pages, CPUs, NUMA nodes, clock, memory, files of the kernel.
  *
  * Nodes are renumbered, because the system's numbers may have gaps, may name nodes without memory
  * and may name nodes that this process's cpuset forbids:
@@ -23,14 +23,20 @@
 #include "plat.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/magic.h>
 #include <numa.h>
 #include <numaif.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -256,6 +262,9 @@ void *zc_plat_map(size_t size, size_t align, int sys_node)
     ZC_ASSERT(zc_is_pow2(align) && align >= page);
     ptr = map_aligned(size, align);
     if (ptr != NULL) {
+        /* One touched page would commit 2 MiB, and pages that were dropped would come back when the
+         * kernel collapses what is left.  Fails where there are no huge pages: as well. */
+        (void)madvise(ptr, size, MADV_NOHUGEPAGE);
         zc_plat_bind(ptr, size, sys_node);
     }
     return ptr;
@@ -297,6 +306,134 @@ void zc_plat_discard(void *ptr, size_t size)
     if (ZC_UNEXPECTED(rc != 0)) {
         memset(ptr, 0, size);
     }
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+/* Files of the system, and what it tells by itself. */
+
+int zc_plat_read_file(const char *path, char *buf, size_t cap)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    size_t len = 0;
+    ssize_t got;
+
+    if (fd < 0) {
+        return -errno;
+    }
+    do {
+        got = read(fd, buf + len, cap - 1 - len);
+        len += got > 0 ? (size_t)got : 0;
+    } while (len < cap - 1 && (got > 0 || (got < 0 && errno == EINTR)));
+    got = ZC_FAULT(file) ? -EIO : got < 0 ? -errno : 0;
+    (void)close(fd);
+    buf[len] = '\0';
+    return got < 0 ? (int)got : (int)len;
+}
+
+int zc_plat_watch_init(struct zc_plat_watch *watch)
+{
+    watch->stall = -1;
+    watch->wake = -1;
+    if (ZC_FAULT(watch)) {
+        return -EMFILE;
+    }
+    watch->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (watch->wake < 0) {
+        return errno == EMFILE || errno == ENFILE ? -errno : -ENOMEM;
+    }
+    return 0;
+}
+
+static void drop_stall(struct zc_plat_watch *watch)
+{
+    if (watch->stall >= 0) {
+        (void)close(watch->stall);
+        watch->stall = -1;
+    }
+}
+
+void zc_plat_watch_fini(struct zc_plat_watch *watch)
+{
+    drop_stall(watch);
+    if (watch->wake >= 0) {
+        (void)close(watch->wake);
+        watch->wake = -1;
+    }
+}
+
+/* Whether it is one of the kernel's: to write to another file would be a mistake. */
+static bool is_kernels(int fd)
+{
+    struct statfs fs;
+
+    return fstatfs(fd, &fs) == 0 &&
+           (fs.f_type == CGROUP2_SUPER_MAGIC || fs.f_type == PROC_SUPER_MAGIC);
+}
+
+int zc_plat_watch_stalls(struct zc_plat_watch *watch,
+                         const char *path,
+                         uint32_t stall_us,
+                         uint32_t window_us)
+{
+    char text[64];
+    int len = snprintf(text, sizeof(text), "some %" PRIu32 " %" PRIu32, stall_us, window_us);
+    int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    int rc = 0;
+
+    drop_stall(watch);
+    if (fd < 0) {
+        return -errno;
+    }
+    if (!is_kernels(fd)) {
+        rc = -ENOTSUP;
+    } else if (write(fd, text, (size_t)len + 1) < 0) {
+        rc = -errno;
+    }
+    if (rc != 0) {
+        (void)close(fd);
+        return rc;
+    }
+    watch->stall = fd;
+    return 0;
+}
+
+void zc_plat_watch_wake(struct zc_plat_watch *watch)
+{
+    const uint64_t one = 1;
+
+    /* It can fail only if it was written 2^64 - 2 times and not read: it is awake then. */
+    if (write(watch->wake, &one, sizeof(one)) < 0) {
+        ZC_ASSERT(errno == EAGAIN);
+    }
+}
+
+static struct timespec time_until(uint64_t deadline_ns)
+{
+    uint64_t ns = zc_sub_sat(deadline_ns, zc_plat_now_ns());
+
+    return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
+}
+
+unsigned zc_plat_watch_wait(struct zc_plat_watch *watch, uint64_t deadline_ns)
+{
+    struct pollfd fds[] = {{.fd = watch->wake, .events = POLLIN},
+                           {.fd = watch->stall, .events = POLLPRI}};
+    struct timespec left = time_until(deadline_ns);
+    unsigned happened = 0;
+    uint64_t count;
+
+    if (ppoll(fds, ZC_ARRAY_SIZE(fds), &left, NULL) <= 0) {
+        return 0; /* the time is up, or a signal: the caller looks at the clock */
+    }
+    if (fds[0].revents != 0 && read(watch->wake, &count, sizeof(count)) > 0) {
+        happened |= ZC_WATCH_WOKEN;
+    }
+    if ((fds[1].revents & POLLERR) != 0) {
+        drop_stall(watch); /* its cgroup is gone */
+    } else if ((fds[1].revents & POLLPRI) != 0) {
+        happened |= ZC_WATCH_STALLED;
+    }
+    return happened;
 }
 
 /* ---------------------------------------------------------------------------------------------- */

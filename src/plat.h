@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The system: page size, CPUs, NUMA nodes, clock, memory.  plat.c is the only file that knows which
+ * The system: page size, CPUs, NUMA nodes, clock, memory, files of the kernel.  plat.c is the only file that knows which
  * system it runs on.
  */
 #ifndef ZC_PLAT_H
@@ -91,7 +91,7 @@ uint64_t zc_plat_thread_cpu_ns(void);
 uint64_t zc_plat_deadline_ns(uint64_t ms);
 
 /**
- * zc_plat_map() - anonymous zeroed memory, nothing committed yet.
+ * zc_plat_map() - anonymous zeroed memory, nothing committed yet, never in huge pages.
  * @size:     bytes, a multiple of the page size.
  * @align:    power of two, at least the page size.
  * @sys_node: system NUMA node to prefer (it falls back to the nearest), or -1.
@@ -108,6 +108,46 @@ void zc_plat_bind(void *ptr, size_t size, int sys_node);
 
 /** zc_plat_discard() - drop the content of whole pages; they read as zero and take no memory. */
 void zc_plat_discard(void *ptr, size_t size);
+
+/**
+ * zc_plat_read_file() - what a file of the system says, as a string.
+ * @cap: room at @buf; what does not fit is left out.
+ *
+ * Return: its length, below @cap; a negative errno.
+ */
+int zc_plat_read_file(const char *path, char *buf, size_t cap);
+
+/** struct zc_plat_watch - what a thread sleeps on that looks at the system now and then. */
+struct zc_plat_watch {
+    int wake;  /* an event of our own */
+    int stall; /* a trigger of the kernel's, or -1 */
+};
+
+enum zc_plat_watch_event {
+    ZC_WATCH_WOKEN = 1 << 0,
+    ZC_WATCH_STALLED = 1 << 1 /* tasks stalled as long as was asked for */
+};
+
+/** zc_plat_watch_init() - Return: 0; -EMFILE, -ENFILE, -ENOMEM. */
+int zc_plat_watch_init(struct zc_plat_watch *watch);
+void zc_plat_watch_fini(struct zc_plat_watch *watch);
+
+/**
+ * zc_plat_watch_stalls() - be told when some task stalled @stall_us within @window_us.
+ * @path: a pressure file of the kernel; an earlier one is let go in any case.
+ *
+ * Return: 0; a negative errno: one has to look for oneself.
+ */
+int zc_plat_watch_stalls(struct zc_plat_watch *watch,
+                         const char *path,
+                         uint32_t stall_us,
+                         uint32_t window_us);
+
+/** zc_plat_watch_wake() - end the wait of the thread that is in it, or its next; any thread. */
+void zc_plat_watch_wake(struct zc_plat_watch *watch);
+
+/** zc_plat_watch_wait() - until something happens, or @deadline_ns.  Return: what happened. */
+unsigned zc_plat_watch_wait(struct zc_plat_watch *watch, uint64_t deadline_ns);
 
 /**
  * zc_plat_fork_guard_create() - a word that is 1 in this process and reads 0 in every fork()ed

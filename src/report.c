@@ -69,7 +69,8 @@ static void set_account(const struct zcache_tenant *t, struct zcache_stats *out)
 {
     out->gauge.charge_bytes = zc_quota_charge(t->account);
     out->gauge.peak_charge_bytes = atomic_load(&t->account->peak);
-    out->gauge.limit_bytes = zc_quota_limit(t->account);
+    out->gauge.limit_bytes =
+        t->parent != NULL ? zc_quota_limit(t->account) : atomic_load(&t->cache->capacity);
     out->gauge.reserve_bytes = atomic_load(&t->reserve_bytes);
 }
 
@@ -83,7 +84,12 @@ static void set_cache(struct zcache *cache, struct zcache_stats *out)
         zc_pool_usage(cache->pool[i], &usage);
         out->cache.resident_bytes += usage.resident;
     }
-    out->cache.capacity_bytes = zc_quota_limit(&cache->account);
+    out->cache.capacity_bytes = atomic_load(&cache->capacity);
+    out->cache.effective_capacity_bytes = zc_quota_limit(&cache->account);
+    out->cache.pressure_lowered = atomic_load(&cache->pressure_lowered);
+    out->cache.pressure_raised = atomic_load(&cache->pressure_raised);
+    out->cache.pressure_blind = atomic_load(&cache->pressure_blind);
+    out->cache.pressure_bytes = atomic_load(&cache->pressure_bytes);
     out->cache.entry_bytes = atomic_load(&cache->entry_bytes);
     out->cache.index_bytes = atomic_load(&cache->mem[ZC_MEM_INDEX].bytes);
     out->cache.tenant_bytes = atomic_load(&cache->mem[ZC_MEM_TENANT].bytes);

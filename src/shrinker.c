@@ -172,6 +172,14 @@ static void divide(struct zcache *cache, struct division *d)
 
 /* ---- pressure ------------------------------------------------------------------------------ */
 
+/* Whether the charge is above a bound that memory pressure lowered: no put gets it there. */
+static bool is_lowered(const struct zcache *cache)
+{
+    return atomic_load_explicit(&cache->pressure_limit, memory_order_relaxed) <
+               atomic_load_explicit(&cache->capacity, memory_order_relaxed) &&
+           zc_quota_charge(&cache->account) > zc_quota_limit(&cache->account);
+}
+
 enum visit {
     NO_CANDIDATE,
     NOTHING_MAY_LEAVE,
@@ -187,6 +195,7 @@ static enum visit visit(struct zc_shrinker *s,
 {
     uint64_t mine = over(t, d);
     uint64_t want = zc_mul_div(missing, mine, ZC_MAX(d->total_over, 1));
+    bool gives_back = is_lowered(s->cache);
     struct zc_reclaim r;
     uint64_t freed;
 
@@ -203,6 +212,9 @@ static enum visit visit(struct zc_shrinker *s,
     if (freed > 0) {
         zc_stat_add(t->stat, ZC_C_shrinker_freed, 1);
         zc_stat_add(t->stat, ZC_C_shrinker_bytes, freed);
+        if (gives_back) {
+            atomic_fetch_add_explicit(&s->cache->pressure_bytes, freed, memory_order_relaxed);
+        }
         return FREED;
     }
     if (r.tried == 0) {

@@ -114,7 +114,13 @@ extern "C" {
     X(shrinker_wakes, counter, events, "times the shrinker was woken")                             \
     X(shrinker_rounds, counter, events, "passes of the shrinker over the tenants")                 \
     X(shrinker_sleeping, gauge, flag, "1 while the shrinker sleeps")                               \
-    X(bad_completions, counter, events, "zcache_done() calls that named nothing in flight")
+    X(bad_completions, counter, events, "zcache_done() calls that named nothing in flight")        \
+    X(effective_capacity_bytes, gauge, bytes,                                                      \
+      "bound that holds now; below the capacity under memory pressure")                            \
+    X(pressure_lowered, counter, events, "times memory pressure lowered it")                       \
+    X(pressure_raised, counter, events, "times it was raised again")                               \
+    X(pressure_blind, counter, events, "looks at the system's files that did not tell enough")     \
+    X(pressure_bytes, counter, bytes, "charge that the shrinker freed because it was lowered")
 
 #define ZCACHE_STAT_FIELD_(name, kind, unit, help) uint64_t name;
 

@@ -35,6 +35,15 @@ enum zcache_full_policy {
     ZCACHE_FULL_REJECT = 2 /* -ENOSPC at once */
 };
 
+/** enum zcache_pressure - which signs of memory pressure the cache follows. */
+enum zcache_pressure {
+    ZCACHE_PRESSURE_OFF = 0,    /* none */
+    ZCACHE_PRESSURE_CGROUP = 1, /* memory.high and memory.max of the process's cgroup (version 2) */
+    ZCACHE_PRESSURE_PSI =
+        2, /* time that tasks stall for memory (PSI), of the cgroup or the system */
+    ZCACHE_PRESSURE_BOTH = 3
+};
+
 /**
  * struct zcache_options - how a cache is opened; fill with ZCACHE_OPTIONS_INIT.
  * @struct_size:        sizeof(struct zcache_options).
@@ -68,6 +77,19 @@ enum zcache_full_policy {
  * @feed_percent:       share of a CPU, 0 to 100, default 10, beyond which compressing the pages of
  *                      one tenant for one tier must be of use: if hardly any of them is hit there,
  *                      the oldest ones leave the cache as they are.  100 compresses all, always.
+ * @pressure:           which memory pressure the cache follows, default ZCACHE_PRESSURE_OFF.  Under
+ *                      pressure the bound that holds is lowered in steps, and it is raised again
+ *                      when there was none for a time.
+ * @pressure_floor_percent: of capacity, below which pressure never gets the bound; 1 to 100,
+ *                      default 25.
+ * @pressure_high_percent: usage of a cgroup's limit that is pressure, 2 to 100, default 95.
+ * @pressure_low_percent: usage down to which the cache gives back then, and up to which it grows
+ *                      again; 1 to 99, below high, default 85.
+ * @pressure_stall_percent: share of time in which a task stalls that is pressure, 1 to 100,
+ *                      default 10.
+ * @pressure_quiet_ms:  time without pressure before the bound is raised, 100 to 3600000, default
+ *                      10000; the system is looked at 16 times as often, at most once a second and
+ *                      at least 20 times.
  */
 struct zcache_options {
     size_t struct_size;
@@ -89,12 +111,19 @@ struct zcache_options {
     zcache_log_fn *log;
     void *log_ctx;
     uint32_t feed_percent;
+    enum zcache_pressure pressure;
+    uint32_t pressure_floor_percent;
+    uint32_t pressure_high_percent;
+    uint32_t pressure_low_percent;
+    uint32_t pressure_stall_percent;
+    uint32_t pressure_quiet_ms;
 };
 
 #define ZCACHE_OPTIONS_INIT                                                                        \
     {                                                                                              \
         sizeof(struct zcache_options), 0, 65536, 25, 50, 60, 95, 90, ZCACHE_FULL_WAIT, 10000, 256, \
-            32, 64, "lz4", "zstd:3", NULL, NULL, NULL, 10                                          \
+            32, 64, "lz4", "zstd:3", NULL, NULL, NULL, 10, ZCACHE_PRESSURE_OFF, 25, 95, 85, 10,    \
+            10000                                                                                  \
     }
 
 /** enum zcache_close_flags - how zcache_close() treats dirty pages. */
@@ -111,7 +140,7 @@ enum zcache_close_flags {
  * Options out of range are named, with the reason, through the log callback.
  *
  * Return: 0; -EINVAL, -E2BIG bad @opts; -ENOTSUP a codec that is not known, or a system whose pages
- * are not of 4 KiB; -ENOMEM; -EAGAIN no thread.
+ * are not of 4 KiB; -ENOMEM; -EAGAIN no thread; -EMFILE, -ENFILE no descriptor, with @pressure only.
  * Threads: any.   May block: no.   Calls back: the log.
  * Release with: zcache_close().   Since: 0.1
  */
@@ -142,7 +171,9 @@ ZCACHE_API int zcache_close(struct zcache *cache, unsigned flags) ZCACHE_MUST_CH
  *             take K, M, G, T (powers of 1024).  Names: capacity, page_max, raw_percent,
  *             fast_percent, fast, dense, start_percent, background_percent, low_percent, full
  *             (wait, help, reject), max_stall_ms, inflight_pages, batch_pages, latency_sample,
- *             feed_percent.
+ *             feed_percent, pressure (off, cgroup, psi, both), pressure_floor_percent,
+ *             pressure_high_percent, pressure_low_percent, pressure_stall_percent,
+ *             pressure_quiet_ms.
  * @error:     receives one sentence about what is wrong, may be NULL.
  * @error_cap: room there in bytes.
  *

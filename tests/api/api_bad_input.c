@@ -683,6 +683,12 @@ static void forked_child_is_refused(void **state)
     X(-EINVAL, "option.batch_pages", opts.batch_pages = 1025)                                      \
     X(-EINVAL, "option.latency_sample", opts.latency_sample = 3)                                   \
     X(-EINVAL, "option.feed_percent", opts.feed_percent = 101)                                     \
+    X(-EINVAL, "option.pressure", opts.pressure = (enum zcache_pressure)4)                         \
+    X(-EINVAL, "option.pressure_floor_percent", opts.pressure_floor_percent = 0)                   \
+    X(-EINVAL, "option.pressure_high_percent", opts.pressure_high_percent = 101)                   \
+    X(-EINVAL, "option.pressure_low_percent", opts.pressure_low_percent = 95)                      \
+    X(-EINVAL, "option.pressure_stall_percent", opts.pressure_stall_percent = 101)                 \
+    X(-EINVAL, "option.pressure_quiet_ms", opts.pressure_quiet_ms = 99)                            \
     X(-EINVAL, "option.fast", (void)snprintf(opts.fast_codec, sizeof(opts.fast_codec), "lz4:"))    \
     X(-EINVAL, "option.fast", (void)memset(opts.fast_codec, 'a', sizeof(opts.fast_codec)))         \
     X(-EINVAL, "option.dense",                                                                     \

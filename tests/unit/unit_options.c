@@ -68,7 +68,10 @@ static void each_name_sets_its_member(void **state)
     assert_int_equal(parse(&opts, "capacity=3G,page_max=16K,raw_percent=1,fast_percent=2,"
                                   "fast=zstd:-5,dense=none,start_percent=3,low_percent=30,"
                                   "background_percent=40,full=help,max_stall_ms=5,"
-                                  "inflight_pages=6,batch_pages=7,latency_sample=8,feed_percent=9"),
+                                  "inflight_pages=6,batch_pages=7,latency_sample=8,feed_percent=9,"
+                                  "pressure=psi,pressure_floor_percent=9,"
+                                  "pressure_high_percent=90,pressure_low_percent=70,"
+                                  "pressure_stall_percent=11,pressure_quiet_ms=1200"),
                      0);
     assert_true(opts.capacity_bytes == UINT64_C(3) << 30);
     assert_int_equal(opts.page_max_bytes, 16384);
@@ -85,6 +88,12 @@ static void each_name_sets_its_member(void **state)
     assert_int_equal(opts.batch_pages, 7);
     assert_int_equal(opts.latency_sample, 8);
     assert_int_equal(opts.feed_percent, 9);
+    assert_int_equal(opts.pressure, ZCACHE_PRESSURE_PSI);
+    assert_int_equal(opts.pressure_floor_percent, 9);
+    assert_int_equal(opts.pressure_high_percent, 90);
+    assert_int_equal(opts.pressure_low_percent, 70);
+    assert_int_equal(opts.pressure_stall_percent, 11);
+    assert_int_equal(opts.pressure_quiet_ms, 1200);
     assert_int_equal(check(&opts), 0);
 }
 
@@ -197,6 +206,14 @@ static void bad_text_is_refused_and_changes_nothing(void **state)
         "max_stall_ms=3600001",
         "latency_sample=3",
         "latency_sample=4294967296",
+        "pressure=",
+        "pressure=on",
+        "pressure=3",
+        "pressure_floor_percent=0",
+        "pressure_high_percent=1",
+        "pressure_low_percent=100",
+        "pressure_stall_percent=0",
+        "pressure_quiet_ms=99",
         "fast=",
         "fast=lz4:",
         "fast=:3",
@@ -279,6 +296,13 @@ static void messages_name_option_value_and_rule(void **state)
     X("batch_pages", opts.batch_pages = 1025)                                                      \
     X("latency_sample", opts.latency_sample = 3)                                                   \
     X("latency_sample", opts.latency_sample = UINT32_MAX)                                          \
+    X("pressure", opts.pressure = (enum zcache_pressure)4)                                         \
+    X("pressure_floor_percent", opts.pressure_floor_percent = 101)                                 \
+    X("pressure_high_percent", opts.pressure_high_percent = 1)                                     \
+    X("pressure_low_percent", opts.pressure_low_percent = 0)                                       \
+    X("pressure_low_percent", opts.pressure_low_percent = 95)                                      \
+    X("pressure_stall_percent", opts.pressure_stall_percent = 0)                                   \
+    X("pressure_quiet_ms", opts.pressure_quiet_ms = 3600001)                                       \
     X("store", store.flags = 4)                                                                    \
     X("store", store.group_shift = 17)                                                             \
     X("store", store.struct_size = 0)                                                              \

@@ -7,6 +7,7 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <numa.h>
 #include <numaif.h>
 #include <pthread.h>
@@ -476,6 +477,44 @@ static int policy_of(void *ptr, int sys_node, bool *alone_out)
     return policy;
 }
 
+/* The flags of the mapping that begins at @at, as in /proc/self/smaps. */
+static bool mapping_has_flag(const void *at, const char *flag)
+{
+    char line[256];
+    char start[32];
+    bool inside = false;
+    bool found = false;
+    FILE *file = fopen("/proc/self/smaps", "re");
+
+    assert_non_null(file);
+    (void)snprintf(start, sizeof(start), "%" PRIxPTR "-", (uintptr_t)at);
+    while (!found && fgets(line, sizeof(line), file) != NULL) {
+        inside = inside || strncmp(line, start, strlen(start)) == 0;
+        if (inside && strncmp(line, "VmFlags:", 8) == 0) {
+            found = strstr(line, flag) != NULL;
+            break;
+        }
+    }
+    (void)fclose(file);
+    return found;
+}
+
+/* What is resident is what was touched, wherever the system's setting is "always". */
+static void a_mapping_is_not_in_huge_pages(void **state)
+{
+    const size_t size = (size_t)2 << 20;
+    void *ptr;
+
+    (void)state;
+    if (access("/sys/kernel/mm/transparent_hugepage", F_OK) != 0) {
+        skip();
+    }
+    ptr = zc_plat_map(size, size, -1);
+    assert_non_null(ptr);
+    assert_true(mapping_has_flag(ptr, " nh"));
+    zc_plat_unmap(ptr, size);
+}
+
 static void a_mapping_prefers_its_node(void **state)
 {
     size_t page = zc_plat_page_size();
@@ -631,6 +670,7 @@ int main(void)
         cmocka_unit_test(nothing_is_committed_before_it_is_touched),
         cmocka_unit_test(discarded_pages_are_zero_and_gone),
         cmocka_unit_test(locked_pages_are_zero_after_a_discard),
+        cmocka_unit_test(a_mapping_is_not_in_huge_pages),
         cmocka_unit_test(a_mapping_prefers_its_node),
         cmocka_unit_test(a_node_that_is_not_there_does_no_harm),
         cmocka_unit_test(the_guard_is_one_here_and_zero_in_children),
