@@ -206,6 +206,18 @@ def check_plot(trace, plot):
     check(done.returncode == 2 and "gnuplot-nox" in done.stderr, f"no gnuplot: {done.stderr}")
 
 
+def check_report(trace, corpus, lines):
+    """The page of plots of other commands bears lines of replay in their file."""
+    run(trace, "--pages", "10%", "--json", lines)
+    done = subprocess.run([BENCH, "hit", "-f", corpus, "--pages", "64", "--repeats", "1", "--seconds",
+                           "0", "--peer", "none", "--json", lines, "--report", WORK / "report"],
+                          capture_output=True, text=True, check=False)
+    check(done.returncode == 0, f"--report: {done.stderr}")
+    text = (WORK / "report" / "index.html").read_text()
+    check("<h2>replay</h2>" in text and "<h2>hit</h2>" in text and "nan" not in text.lower(),
+          "--report with lines of replay")
+
+
 def check_wrong(trace, corpus):
     for arguments, text in [
             ([], "TRACE is missing"),
@@ -261,6 +273,7 @@ def main():
     check_tenants(WORK / "tenants.zt", requests, lines)
     check_bytes([traces[0], traces[2]], corpus, lines)
     check_plot(traces[0], WORK / "plot.svg")
+    check_report(traces[0], corpus, lines)
     check_wrong(traces[0], corpus)
     for text in errors:
         print(f"replay: {text}", file=sys.stderr)
