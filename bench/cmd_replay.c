@@ -12,6 +12,7 @@
 #include "fail.h"
 #include "progress.h"
 #include "replay_options.h"
+#include "replay_plot.h"
 #include "replay_report.h"
 #include "replay_rocksdb.h"
 
@@ -199,6 +200,9 @@ static int replay_main(int argc, const char **argv)
         replay_report_summary(&report);
     }
     report_section_end(&report);
+    if (opts.plot != NULL) {
+        replay_plot(opts.plot, report.rows);
+    }
     report_end(&report);
     replay_options_free(&opts);
     return 0;

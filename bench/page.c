@@ -284,10 +284,13 @@ static void write_bench(FILE *to, const json_t *rows, size_t index)
     }
     (void)fputs("<h2>", to);
     svg_text(to, text_of(first, "bench"));
-    (void)fputs("</h2>\n<p>", to);
-    svg_text(to, text_of(first, "corpus"));
-    (void)fprintf(to, ", %.0f measurements of %.4g s</p>\n", number_of(first, "repeats"),
-                  number_of(first, "seconds"));
+    (void)fputs("</h2>\n", to);
+    if (json_object_get(first, "repeats") != NULL) { /* a replay is no measurement of time */
+        (void)fputs("<p>", to);
+        svg_text(to, text_of(first, "corpus"));
+        (void)fprintf(to, ", %.0f measurements of %.4g s</p>\n", number_of(first, "repeats"),
+                      number_of(first, "seconds"));
+    }
     for (size_t i = index; i < json_array_size(rows); i++) {
         if (same(json_array_get(rows, i), first, keys)) {
             draw_row(to, rows, i);

@@ -40,8 +40,12 @@ struct replay_result {
     uint64_t tier_hits[ZCACHE_TIERS]; /* of gets */
     uint64_t same_hits;
     uint64_t put_hits; /* of requests that write */
+    uint64_t demotions;
+    uint64_t demote_rejects;
+    uint64_t promotions;
     uint64_t evictions;
     uint64_t rejects; /* pages there was no room for */
+    uint64_t stalls;
     double tier_ns[ZCACHE_TIERS];
     double put_ns;
     double stall_ns;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "replay_options.h"
 #include "fail.h"
+#include "replay_plot.h"
 #include "suggest.h"
 
 #include <ctype.h>
@@ -222,11 +223,16 @@ static void read_rest(const struct raw_options *raw, struct replay_options *opts
                       PAGE_MIN, ZCACHE_PAGE_MAX_LIMIT);
     }
     opts->page_bytes = (size_t)raw->page_bytes & ~(size_t)7;
+    if (opts->plot != NULL && !replay_plot_possible()) {
+        options_wrong(COMMAND, "--plot needs gnuplot, which is not there; scripts/setup bench "
+                               "installs it (gnuplot-nox)");
+    }
     if (raw->requests < 0) {
         options_wrong(COMMAND, "--requests is %d; it is how many, or 0 for all", raw->requests);
     }
     opts->trace.requests = (size_t)raw->requests;
-    opts->splits = options_list(COMMAND, "splits", raw->splits != NULL ? raw->splits : SPLITS, 1, 100);
+    opts->splits =
+        options_list(COMMAND, "splits", raw->splits != NULL ? raw->splits : SPLITS, 1, 100);
     read_policies(raw->policy, opts);
     if (opts->text != NULL && !replay_zcache_check(NULL, opts->text, error, sizeof error)) {
         options_wrong(COMMAND, "--options '%s': %s", opts->text, error);

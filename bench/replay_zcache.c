@@ -332,12 +332,16 @@ static void read_result(const struct run *r, struct replay_result *out)
     out->hits = out->same_hits + out->put_hits;
     for (int t = 0; t < ZCACHE_TIERS; t++) {
         out->hits += out->tier_hits[t];
+        out->demotions += s.tier[t].demotions;
+        out->demote_rejects += s.tier[t].demote_rejects;
+        out->promotions += s.tier[t].promotions;
         out->evictions += s.tier[t].evictions;
     }
     out->tier_ns[ZCACHE_TIER_RAW] = mean_ns(&s, ZCACHE_LATENCY_GET_RAW);
     out->tier_ns[ZCACHE_TIER_FAST] = mean_ns(&s, ZCACHE_LATENCY_GET_FAST);
     out->tier_ns[ZCACHE_TIER_DENSE] = mean_ns(&s, ZCACHE_LATENCY_GET_DENSE);
     out->put_ns = mean_ns(&s, ZCACHE_LATENCY_PUT);
+    out->stalls = s.count.stalls;
     out->stall_ns = (double)s.count.stall_ns;
     out->rejects = r->rejects;
     out->limit_bytes = s.gauge.limit_bytes;

@@ -258,7 +258,9 @@ static bool read_layout(struct layout *l, const char *text, char *error)
         }
         p += len + (p[len] == ',' ? 1 : 0);
     }
-    l->delimiter = l->delimiter == '\0' ? ',' : l->delimiter;
+    if (l->delimiter == '\0') {
+        l->delimiter = ',';
+    }
     return l->id != 0 || refuse(error, "the columns lack obj-id-col");
 }
 
