@@ -242,6 +242,8 @@ void *zc_plat_map(size_t size, size_t align, int sys_node)
     ZC_ASSERT(zc_is_pow2(align) && align >= page);
     ptr = map_aligned(size, align);
     if (ptr != NULL) {
+        /* A huge page would make memory resident that nobody touched, and nobody counts. */
+        (void)madvise(ptr, size, MADV_NOHUGEPAGE);
         zc_plat_bind(ptr, size, sys_node);
     }
     return ptr;
