@@ -35,6 +35,7 @@ struct raw_options {
     char *tenants;
     char *peers;
     int pages;
+    int keys;
     int repeats;
     double seconds;
     double skew;
@@ -196,17 +197,34 @@ static void parse(const struct option_defaults *defaults,
          "write a page of plots to this directory: of all lines of --json, or of this run", "DIR"},
         {"work-dir", 'd', POPT_ARG_STRING, &raw->work_dir, 0,
          "where files are written for a while (default: /tmp)", "DIR"},
-        {"tenants", 'T', POPT_ARG_STRING, &raw->tenants, 0,
-         "tenants among whom the pages are divided; a list runs all of them", "N[,N...]"},
         POPT_TABLEEND};
-    struct poptOption table[sizeof common / sizeof common[0] + 1];
+    const struct poptOption tenants = {
+        "tenants",     'T', POPT_ARG_STRING,
+        &raw->tenants, 0,   "tenants among whom the pages are divided; a list runs all of them",
+        "N[,N...]"};
+    const struct poptOption keys = {"keys",
+                                    'k',
+                                    POPT_ARG_INT,
+                                    &raw->keys,
+                                    0,
+                                    "hold so many pages, those of the corpus again and again, "
+                                    "under a limit that fits them (default: "
+                                    "put four times what the limit, half of the corpus, holds)",
+                                    "N"};
+    struct poptOption table[sizeof common / sizeof common[0] + 3];
     const struct poptOption help[] = {POPT_AUTOHELP POPT_TABLEEND};
-    size_t n = sizeof common / sizeof common[0] - 1 - (defaults->tenants == NULL);
+    size_t n = sizeof common / sizeof common[0] - 1;
     char name[64];
     poptContext con;
     int rc;
 
     memcpy(table, common, n * sizeof *table);
+    if (defaults->tenants != NULL) {
+        table[n++] = tenants;
+    }
+    if (defaults->keys) {
+        table[n++] = keys;
+    }
     table[n++] = help[0];
     table[n] = help[1];
     (void)snprintf(name, sizeof name, "zcache-bench %s", defaults->command);
@@ -254,6 +272,7 @@ void options_read(const struct option_defaults *defaults,
         .tenants = read_list(command, "tenants",
                              or_else(raw.tenants, or_else(defaults->tenants, "1")), 1, TENANTS_MAX),
         .pages = (size_t)in_range(command, "pages", raw.pages, 0, PAGES_MAX),
+        .keys = (size_t)in_range(command, "keys", raw.keys, 0, PAGES_MAX),
         .repeats = (unsigned)in_range(command, "repeats", raw.repeats, 1, REPEATS_MAX),
         .seconds = in_real_range(command, "seconds", raw.seconds, 0, SECONDS_MAX),
         .skew = in_real_range(command, "skew", raw.skew, 0, SKEW_MAX),

@@ -19,6 +19,7 @@ struct option_defaults {
     const char *page_bytes; /* lists, as they would be given */
     const char *threads;
     const char *tenants; /* NULL: the command has no --tenants */
+    int keys;            /* whether the command has --keys */
     int repeats;
 };
 
@@ -32,6 +33,7 @@ struct bench_options {
     struct number_list threads;
     struct number_list tenants;
     size_t pages; /* 0: all of the corpus, up to CORPUS_BYTES_DEFAULT */
+    size_t keys;  /* pages that churn holds; 0: as many as four times its limit */
     unsigned repeats;
     double seconds; /* of each measurement */
     double skew;    /* 0: each page once in random order; otherwise the exponent of Zipf's law */
