@@ -251,7 +251,7 @@ static bool move_all(struct zcache *cache, struct zc_thread *th, uint64_t deadli
             refused = move_page(cache, th, &b.page[i]) != 0 || refused;
         }
         if (refused) { /* what was moved before is what is missing */
-            zc_epoch_drain(th->epoch);
+            (void)zc_epoch_drain_until(th->epoch, deadline_ns);
         }
         zc_core_maintain(cache, th);
     } while (more && zc_plat_now_ns() < deadline_ns);
@@ -328,7 +328,7 @@ static bool walk_on(struct zcache *cache, struct zc_thread *th, uint64_t deadlin
     }
     if (cache->compact_promised > 0) {
         through = move_all(cache, th, deadline_ns);
-        zc_epoch_drain(th->epoch);
+        (void)zc_epoch_drain_until(th->epoch, deadline_ns);
     }
     cache->compact_won += zc_sub_sat(before, resident(cache));
     cache->compact_cpu_ns += zc_plat_thread_cpu_ns() - cpu_ns;
