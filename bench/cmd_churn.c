@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * churn: what memory holds.  A cache whose limit is half of the corpus's size is filled with four
- * times its limit, then put through rounds of replacing and deleting pages of changing compressed
- * sizes, then halved; each subject in a process of its own.
+ * times its limit; or, with --keys, one whose limit has room for so many pages in lz4 with so many.  Then
+ * every page is replaced three times by one of another compressed size, and then the limit is halved.  Each
+ * subject in a process of its own; RocksDB's with jemalloc preloaded, as it is recommended to run.
  *
  *   fresh, churned, shrunk   the phases of churn.h
  *   efficiency               bytes stored by bytes resident; the latter are those by which the
  *                            process grew, for zram those the kernel uses
+ *   data_efficiency          the same of what lz4 makes of the pages, without zcache's heads
  *   peak_over_limit_bytes    the highest resident bytes beyond the limit since the start; when
  *                            shrunk, those that are left beyond the new limit
  */
@@ -22,18 +24,21 @@
 
 #define LIMIT_BYTES_MIN (2u << 20)
 #define FILL_TIMES      4
+#define PAGE_COST       200 /* bytes, more than what a page takes beyond its own */
 
 static const char *const phase_names[CHURN_PHASES] = {"fresh", "churned", "shrunk"};
 
 static const struct column columns[] = {
     {"case", "case", -9, -1},
     {"subject", "subject", -12, -1},
+    {"detail", "", -8, -1},
     {"page_bytes", "page", 7, 0},
     {"pages", "pages", 8, 0},
     {"limit_bytes", "limit", 11, 0},
     {"stored_bytes", "stored", 11, 0},
     {"resident_bytes", "resident", 11, 0},
     {"efficiency", "efficiency", 10, 3},
+    {"data_efficiency", "data only", 9, 3},
     {"pool_efficiency", "in pools", 8, 3},
     {"peak_over_limit_bytes", "peak over", 10, 0},
     {"metadata_bytes_per_page", "meta/page", 9, 1},
@@ -44,7 +49,6 @@ struct member {
     bool peer;
     struct peer_config config;
     const char *name;
-    const char *detail;
     bool missing;
     struct churn_samples *samples; /* one of each repetition */
 };
@@ -59,7 +63,27 @@ static int compare_stored(const void *a, const void *b)
     return nx != ny ? (nx > ny) - (nx < ny) : (x > y) - (x < y);
 }
 
-static void make_plan(struct churn_plan *plan, struct bare *sizes, const struct corpus *corpus)
+/* Bytes of @keys pages of the larger half of the corpus. */
+static uint64_t room_for(const struct churn_plan *plan, uint64_t keys)
+{
+    const size_t half = plan->corpus->pages / 2;
+    uint64_t bytes = 0;
+    uint64_t n = 0;
+
+    for (size_t i = half; i < plan->corpus->pages; i++) {
+        const size_t stored = bare_stored(plan->sizes, plan->by_size[i]);
+
+        n++;
+        bytes +=
+            (stored < plan->corpus->page_bytes ? stored : plan->corpus->page_bytes) + PAGE_COST;
+    }
+    return bytes / (n != 0 ? n : 1) * keys;
+}
+
+static void make_plan(struct churn_plan *plan,
+                      struct bare *sizes,
+                      const struct corpus *corpus,
+                      uint64_t keys)
 {
     const uint64_t least = LIMIT_BYTES_MIN + 16 * (uint64_t)corpus->page_bytes;
     const uint64_t half = corpus_bytes(corpus) / 2;
@@ -75,6 +99,12 @@ static void make_plan(struct churn_plan *plan, struct bare *sizes, const struct 
     }
     sort_sizes = sizes;
     qsort(plan->by_size, corpus->pages, sizeof *plan->by_size, compare_stored);
+    if (keys != 0) {
+        plan->keys = keys;
+        plan->fits = true;
+        plan->limit_bytes = LIMIT_BYTES_MIN + room_for(plan, keys);
+        plan->limit_bytes += plan->limit_bytes / 16;
+    }
 }
 
 static unsigned make_members(struct member *member,
@@ -125,6 +155,7 @@ static void report_phase(struct report *report, const struct member *m, unsigned
     } members[] = {
         {"limit_bytes", offsetof(struct churn_sample, limit_bytes)},
         {"stored_bytes", offsetof(struct churn_sample, stored_bytes)},
+        {"data_bytes", offsetof(struct churn_sample, data_bytes)},
         {"resident_bytes", offsetof(struct churn_sample, resident_bytes)},
         {"allocated_bytes", offsetof(struct churn_sample, allocated_bytes)},
         {"charge_bytes", offsetof(struct churn_sample, charge_bytes)},
@@ -137,7 +168,10 @@ static void report_phase(struct report *report, const struct member *m, unsigned
     };
 
     const unsigned repeats = report->opts->repeats;
-    json_t *row = report_new_row(report, phase_names[phase], m->name, NULL, 1);
+    json_t *row = report_new_row(report, phase_names[phase], m->name,
+                                 m->samples[0].jemalloc ? "jemalloc" : NULL, 1);
+    const double resident =
+        median_of(m, repeats, phase, offsetof(struct churn_sample, resident_bytes));
     const double stored = median_of(m, repeats, phase, offsetof(struct churn_sample, stored_bytes));
 
     report_set_count(row, "pages",
@@ -145,18 +179,20 @@ static void report_phase(struct report *report, const struct member *m, unsigned
     for (unsigned i = 0; i < sizeof members / sizeof members[0]; i++) {
         report_set(row, members[i].key, median_of(m, repeats, phase, members[i].offset));
     }
-    report_set(row, "efficiency",
-               stored /
-                   median_of(m, repeats, phase, offsetof(struct churn_sample, resident_bytes)));
+    report_set(row, "efficiency", stored / resident);
+    report_set(row, "data_efficiency",
+               median_of(m, repeats, phase, offsetof(struct churn_sample, data_bytes)) / resident);
     report_set(row, "pool_efficiency",
                stored / median_of(m, repeats, phase, offsetof(struct churn_sample, pool_bytes)));
     report_row(report, row);
 }
 
-static void measure_all(struct report *report,
-                        const struct churn_plan *plan,
-                        struct member *member,
-                        unsigned n)
+static bool is_rocksdb(const struct member *m)
+{
+    return m->peer && (m->config.id == PEER_ROCKSDB_CSC || m->config.id == PEER_ROCKSDB_LRU);
+}
+
+static void measure_all(struct report *report, struct member *member, unsigned n)
 {
     const unsigned repeats = report->opts->repeats;
 
@@ -166,8 +202,8 @@ static void measure_all(struct report *report,
             char reason[PEER_REASON_BYTES];
 
             progress_show("churn: %u of %u, %s", i + 1, repeats, m->name);
-            if (!m->missing &&
-                !churn_run(plan, m->peer ? &m->config : NULL, &m->samples[i], reason)) {
+            if (!m->missing && !churn_run(m->name, k, report->corpus->page_bytes, is_rocksdb(m),
+                                          &m->samples[i], reason)) {
                 m->missing = true;
                 report_missing(report, "churned", m->name, reason);
             }
@@ -190,13 +226,21 @@ static void run(struct report *report, const struct corpus *corpus)
 {
     struct member member[PEERS + 1];
     struct churn_plan plan;
+    struct churn_order order;
     struct bare sizes;
+    const bool ordered = churn_ordered(&order);
     unsigned n;
 
-    make_plan(&plan, &sizes, corpus);
+    if (ordered && order.page_bytes != corpus->page_bytes) {
+        return;
+    }
+    make_plan(&plan, &sizes, corpus, report->opts->keys);
     n = make_members(member, &plan, report->opts);
+    if (ordered) {
+        churn_obey(&order, &plan, member[order.member].peer ? &member[order.member].config : NULL);
+    }
     report_columns(report, columns, sizeof columns / sizeof columns[0]);
-    measure_all(report, &plan, member, n);
+    measure_all(report, member, n);
     for (unsigned phase = 0; phase < CHURN_PHASES; phase++) {
         for (unsigned k = 0; k < n; k++) {
             if (!member[k].missing && phase < member[k].samples[0].n) {
@@ -212,7 +256,7 @@ static void run(struct report *report, const struct corpus *corpus)
 }
 
 const struct command command_churn = {
-    .defaults = {.command = "churn", .page_bytes = "4096", .threads = "1", .repeats = 1},
+    .defaults = {.command = "churn", .page_bytes = "4096", .threads = "1", .keys = 1, .repeats = 1},
     .summary = "memory held after churn with changing sizes, and after shrinking",
     .check = check,
     .run = run,

@@ -36,6 +36,7 @@ struct raw_options {
     char *peers;
     char *cases;
     int pages;
+    int keys;
     int repeats;
     double seconds;
     double skew;
@@ -201,6 +202,10 @@ static void parse(const struct option_defaults *defaults,
          "tenants among whom the pages are divided; a list runs all of them", "N[,N...]"},
         {"case", 'c', POPT_ARG_STRING, &raw->cases, 0,
          "cases to run: one, or several as in get-raw,pin (default: all)", "NAME[,NAME...]"},
+        {"keys", 'k', POPT_ARG_INT, &raw->keys, 0,
+         "hold so many pages, those of the corpus again and again, under a limit that fits them "
+         "(default: put four times what the limit, half of the corpus, holds)",
+         "N"},
         POPT_TABLEEND};
     struct poptOption table[sizeof common / sizeof common[0] + 1];
     const struct poptOption help[] = {POPT_AUTOHELP POPT_TABLEEND};
@@ -211,7 +216,8 @@ static void parse(const struct option_defaults *defaults,
 
     for (const struct poptOption *o = common; o->longName != NULL; o++) {
         if ((o->arg != &raw->tenants || defaults->tenants != NULL) &&
-            (o->arg != &raw->cases || defaults->cases != NULL)) {
+            (o->arg != &raw->cases || defaults->cases != NULL) &&
+            (o->arg != &raw->keys || defaults->keys)) {
             table[n++] = *o;
         }
     }
@@ -297,6 +303,7 @@ void options_read(const struct option_defaults *defaults,
             options_list(command, "tenants", or_else(raw.tenants, or_else(defaults->tenants, "1")),
                          1, TENANTS_MAX),
         .pages = (size_t)in_range(command, "pages", raw.pages, 0, PAGES_MAX),
+        .keys = (size_t)in_range(command, "keys", raw.keys, 0, PAGES_MAX),
         .repeats = (unsigned)in_range(command, "repeats", raw.repeats, 1, REPEATS_MAX),
         .seconds = in_real_range(command, "seconds", raw.seconds, 0, SECONDS_MAX),
         .skew = in_real_range(command, "skew", raw.skew, 0, SKEW_MAX),

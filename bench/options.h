@@ -22,6 +22,7 @@ struct option_defaults {
     const char *threads;
     const char *tenants; /* NULL: the command has no --tenants */
     const char *cases;   /* NULL: the command has no --case; else those there are: "a,b" */
+    int keys;            /* whether the command has --keys */
     int repeats;
 };
 
@@ -35,6 +36,7 @@ struct bench_options {
     struct number_list threads;
     struct number_list tenants;
     size_t pages; /* 0: all of the corpus, up to CORPUS_BYTES_DEFAULT */
+    size_t keys;  /* pages that churn holds; 0: as many as four times its limit */
     unsigned repeats;
     double seconds; /* of each measurement */
     double skew;    /* 0: each page once in random order; otherwise the exponent of Zipf's law */

@@ -3,6 +3,7 @@
  * compact.c - moves payloads and records out of sparse slabs.
  *
  *   1. the pools choose the emptiest slabs, as many as the others have room for: they are leaving
+ *      until the walk is through, which may take several calls, each with its deadline
  *   2. walk the index; of each page whose record or payload lies in one of them:
  *        payload  reserve, allocate anew, copy in a section, swap the word if it is the same
  *        record   reserve, allocate anew, take its place in index and list if nobody holds it
@@ -14,7 +15,9 @@
  * flight stays; so does metadata, which lies in slabs of its own sizes or in pages of its own.
  *
  * The walk looks at every page, about 0.1 us for each, so it is made when it pays: when more than a
- * fortieth of the allocated bytes is empty room, and at most a twentieth of the time.
+ * fortieth of the allocated bytes is empty room, and then at most a twentieth of the time; a fifth if it
+ * is a twentieth, half if it is a tenth, and without a rest while the pools hold more than their bound, as
+ * they may after it was lowered.
  *
  * Bound.  The pools refuse to grow beyond the capacity and a little (zc_core_bound()), whatever sizes
  * come and go.  Who is refused compacts, and tries again.
@@ -37,7 +40,6 @@
 #define KEYS        128u
 #define REST_MIN_NS UINT64_C(50000000) /* between two runs; doubles while they win little */
 #define REST_MAX_NS UINT64_C(60000000000)
-#define REST_TIMES  19u                   /* the CPU time of the last */
 #define SLAB_BYTES  (UINT64_C(300) << 10) /* the largest slab, and the head of a chunk */
 #define RETRY_MS    5u
 
@@ -234,25 +236,26 @@ static int collect(void *ctx, struct zc_entry *e)
     return 0;
 }
 
-static void move_all(struct zcache *cache, struct zc_thread *th, uint64_t deadline_ns)
+/* Goes on with the walk, at least a little.  Return: whether it is through. */
+static bool move_all(struct zcache *cache, struct zc_thread *th, uint64_t deadline_ns)
 {
-    struct zc_index_cursor cursor = {0, 0};
     struct batch b;
-    bool more = true;
+    bool more;
 
-    while (more && zc_plat_now_ns() < deadline_ns) {
+    do {
         bool refused = false;
 
         b.n = 0;
-        more = zc_index_walk(cache->index, &cursor, collect, &b) != 0;
+        more = zc_index_walk(cache->index, &cache->compact_at, collect, &b) != 0;
         for (unsigned i = 0; i < b.n; i++) {
             refused = move_page(cache, th, &b.page[i]) != 0 || refused;
         }
         if (refused) { /* what was moved before is what is missing */
-            zc_epoch_drain(th->epoch);
+            (void)zc_epoch_drain_until(th->epoch, deadline_ns);
         }
         zc_core_maintain(cache, th);
-    }
+    } while (more && zc_plat_now_ns() < deadline_ns);
+    return !more;
 }
 
 static uint64_t resident(struct zcache *cache)
@@ -260,14 +263,79 @@ static uint64_t resident(struct zcache *cache)
     return atomic_load_explicit(&cache->bound.resident, memory_order_relaxed);
 }
 
-/* How long to leave it at that. */
-static void rest(struct zcache *cache, uint64_t cpu_ns, bool vain)
+static uint64_t excess(struct zcache *cache)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
+        bytes += zc_pool_excess(cache->pool[i]);
+    }
+    return bytes;
+}
+
+/* How many times as long as it worked it rests. */
+static uint64_t rest_times(struct zcache *cache)
+{
+    uint64_t held = resident(cache);
+    uint64_t room = excess(cache);
+
+    if (held > atomic_load(&cache->bound.max)) {
+        return 0;
+    }
+    return room > held / 10 ? 1 : room > held / 20 ? 4 : 19;
+}
+
+/* The walk is through: how long to leave it at that.  What wins little is tried later and later. */
+static void rest(struct zcache *cache)
 {
     uint64_t ns = atomic_load(&cache->compact_rest_ns);
+    bool vain = cache->compact_won <= cache->compact_promised / 4;
 
-    ns = vain ? ZC_MIN(ZC_MAX(ns, REST_MIN_NS) * 2, REST_MAX_NS) : REST_MIN_NS;
+    ns = vain ? ZC_MIN(ZC_MAX(ns, REST_MIN_NS) * 2, REST_MAX_NS) : 0;
     atomic_store(&cache->compact_rest_ns, ns);
-    atomic_store(&cache->compact_ns, zc_plat_now_ns() + ZC_MAX(cpu_ns * REST_TIMES, ns));
+    ns = ZC_MAX(cache->compact_cpu_ns * rest_times(cache), ns);
+    atomic_store(&cache->compact_ns, zc_plat_now_ns() + ns);
+}
+
+static void begin(struct zcache *cache)
+{
+    cache->compact_at = (struct zc_index_cursor){0, 0};
+    cache->compact_won = cache->compact_cpu_ns = 0;
+    for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
+        cache->compact_promised += zc_pool_begin_leaving(cache->pool[i]);
+    }
+}
+
+static void end(struct zcache *cache)
+{
+    for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
+        zc_pool_end_leaving(cache->pool[i]);
+    }
+    rest(cache);
+    cache->compact_promised = 0;
+}
+
+/* Begins a walk, or goes on with it.  Return: whether it was begun before, and is through. */
+static bool walk_on(struct zcache *cache, struct zc_thread *th, uint64_t deadline_ns)
+{
+    uint64_t cpu_ns = zc_plat_thread_cpu_ns();
+    uint64_t before = resident(cache);
+    bool resumed = cache->compact_promised > 0;
+    bool through = true;
+
+    if (!resumed) {
+        begin(cache);
+    }
+    if (cache->compact_promised > 0) {
+        through = move_all(cache, th, deadline_ns);
+        (void)zc_epoch_drain_until(th->epoch, deadline_ns);
+    }
+    cache->compact_won += zc_sub_sat(before, resident(cache));
+    cache->compact_cpu_ns += zc_plat_thread_cpu_ns() - cpu_ns;
+    if (through) {
+        end(cache);
+    }
+    return resumed && through;
 }
 
 int zc_compact(struct zcache *cache,
@@ -275,25 +343,15 @@ int zc_compact(struct zcache *cache,
                uint64_t deadline_ns,
                uint64_t *freed_out)
 {
-    uint64_t cpu_ns = zc_plat_thread_cpu_ns();
     uint64_t before = resident(cache);
-    uint64_t promised = 0;
 
     if (atomic_exchange(&cache->compacting, 1) != 0) {
         return -EBUSY;
     }
-    for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
-        promised += zc_pool_begin_leaving(cache->pool[i]);
-    }
-    if (promised > 0) {
-        move_all(cache, th, deadline_ns);
-        zc_epoch_drain(th->epoch);
-    }
-    for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
-        zc_pool_end_leaving(cache->pool[i]);
+    if (walk_on(cache, th, deadline_ns) && zc_plat_now_ns() < deadline_ns) {
+        (void)walk_on(cache, th, deadline_ns); /* what has got sparse since the other began */
     }
     *freed_out = zc_sub_sat(before, resident(cache));
-    rest(cache, zc_plat_thread_cpu_ns() - cpu_ns, *freed_out < promised / 4);
     atomic_store(&cache->compacting, 0);
     zc_progress_signal(cache);
     return 0;
@@ -303,12 +361,9 @@ int zc_compact(struct zcache *cache,
 
 uint64_t zc_compact_when(struct zcache *cache)
 {
-    uint64_t excess = 0;
+    uint64_t room = excess(cache);
 
-    for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
-        excess += zc_pool_excess(cache->pool[i]);
-    }
-    if (!zc_core_is_sparse(excess, zc_sub_sat(resident(cache), excess))) {
+    if (!zc_core_is_sparse(room, zc_sub_sat(resident(cache), room))) {
         return 0;
     }
     return ZC_MAX(atomic_load(&cache->compact_ns), 1);

@@ -124,6 +124,10 @@ struct zcache {
     _Atomic int compacting;      /* somebody is at it */
     _Atomic uint64_t compact_ns; /* not before, however sparse the slabs are */
     _Atomic uint64_t compact_rest_ns;
+    struct zc_index_cursor compact_at; /* by who is at it: where the walk goes on */
+    uint64_t compact_promised;         /* by who is at it: of the walk under way; 0: none is */
+    uint64_t compact_won;              /* by who is at it: so far, as the next */
+    uint64_t compact_cpu_ns;
     _Atomic int compact_planned;     /* the shrinker will be at it by itself */
     _Atomic uint64_t capacity;       /* as the application set it; the root's limit may be less */
     _Atomic uint64_t pressure_limit; /* what memory pressure leaves of it; UINT64_MAX: all */

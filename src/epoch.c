@@ -71,6 +71,7 @@
 #include "epoch_node.h"
 #include "list.h"
 #include "lock.h"
+#include "plat.h"
 #include "sync_point.h"
 
 #define LIMBO_SHARDS 4u
@@ -286,7 +287,7 @@ static void back_off(unsigned round)
     }
 }
 
-static void drain_limbo(struct zc_epoch *epoch, struct limbo *limbo)
+static bool drain_limbo(struct zc_epoch *epoch, struct limbo *limbo, uint64_t deadline_ns)
 {
     uint64_t era = era_now(limbo);
     unsigned round = 0;
@@ -294,19 +295,30 @@ static void drain_limbo(struct zc_epoch *epoch, struct limbo *limbo)
     while (!era_is_over(limbo, era)) {
         if (poll_limbo(epoch, limbo)) {
             round = 0;
+        } else if (deadline_ns != UINT64_MAX && zc_plat_now_ns() >= deadline_ns) {
+            return false;
         } else {
             ZC_SYNC_POINT("epoch.waits", ((struct zcache_key){0, 0}));
             back_off(round++);
         }
     }
+    return true;
+}
+
+bool zc_epoch_drain_until(struct zc_epoch_record *record, uint64_t deadline_ns)
+{
+    bool all = true;
+
+    assert_may_free(record);
+    for (unsigned i = 0; i < LIMBO_SHARDS; i++) {
+        all = drain_limbo(record->epoch, &record->epoch->limbo[i], deadline_ns) && all;
+    }
+    return all;
 }
 
 void zc_epoch_drain(struct zc_epoch_record *record)
 {
-    assert_may_free(record);
-    for (unsigned i = 0; i < LIMBO_SHARDS; i++) {
-        drain_limbo(record->epoch, &record->epoch->limbo[i]);
-    }
+    (void)zc_epoch_drain_until(record, UINT64_MAX);
 }
 
 /* A mark is retired like memory: when its turn to be freed has come, all sections have ended. */
@@ -314,7 +326,7 @@ void zc_epoch_wait(struct zc_epoch_record *record)
 {
     zc_epoch_stock(record, 1);
     zc_epoch_retire(record, NULL, 0, NULL);
-    drain_limbo(record->epoch, &record->epoch->limbo[record->limbo]);
+    (void)drain_limbo(record->epoch, &record->epoch->limbo[record->limbo], UINT64_MAX);
 }
 
 void zc_epoch_stock(struct zc_epoch_record *record, unsigned n)

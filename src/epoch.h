@@ -116,6 +116,9 @@ bool zc_epoch_due(const struct zc_epoch_record *record);
  */
 void zc_epoch_drain(struct zc_epoch_record *record);
 
+/** zc_epoch_drain_until() - the same, as far as it gets by then.  Return: whether all was freed. */
+bool zc_epoch_drain_until(struct zc_epoch_record *record, uint64_t deadline_ns);
+
 /**
  * zc_epoch_wait() - until every section that was running at the call has ended, whether anything was
  *                   retired or not; not inside a section, no lock held.

@@ -116,12 +116,13 @@ static void unusable_add(struct zc_pool *pool, uint64_t bytes)
 
 static struct zc_chunk *chunk_create(struct zc_pool *pool)
 {
+    struct zc_pool_region *region;
     struct zc_chunk *chunk;
 
     if (!resident_add(pool, ZC_CHUNK_HEAD_BYTES)) {
         return NULL;
     }
-    chunk = ZC_FAULT(chunk) ? NULL : zc_pool_source_get(pool->source, ZC_POOL_CHUNK);
+    chunk = ZC_FAULT(chunk) ? NULL : zc_pool_source_get(pool->source, &region);
     if (chunk == NULL) {
         resident_sub(pool, ZC_CHUNK_HEAD_BYTES);
         return NULL;
@@ -129,6 +130,7 @@ static struct zc_chunk *chunk_create(struct zc_pool *pool)
     gauge_add(&pool->mapped, ZC_POOL_CHUNK);
     unusable_add(pool, ZC_CHUNK_HEAD_BYTES);
     zc_chunk_init(chunk, pool, pool->node);
+    chunk->region = region;
     ZC_POISON((char *)chunk + ZC_CHUNK_HEAD_BYTES, ZC_POOL_CHUNK - ZC_CHUNK_HEAD_BYTES);
     return chunk;
 }
@@ -137,7 +139,7 @@ static void chunk_destroy(struct zc_pool *pool, struct zc_chunk *chunk)
 {
     chunk->tag = 0;
     ZC_UNPOISON(chunk, ZC_POOL_CHUNK);
-    zc_pool_source_put(pool->source, chunk, ZC_POOL_CHUNK);
+    zc_pool_source_put(pool->source, chunk, chunk->region);
     gauge_sub(&pool->mapped, ZC_POOL_CHUNK);
     unusable_add(pool, -(uint64_t)ZC_CHUNK_HEAD_BYTES);
     resident_sub(pool, ZC_CHUNK_HEAD_BYTES);
@@ -320,7 +322,8 @@ static void class_shrink_locked(struct zc_pool *pool,
                                 struct zc_slab *slab,
                                 struct zc_list *doomed) ZC_REQUIRES(c->lock)
 {
-    const bool in_use = c->frees <= zc_slab_capacity(&c->slabs, slab);
+    const bool in_use =
+        c->frees <= zc_slab_capacity(&c->slabs, slab) && zc_slab_group(slab) != ZC_SLAB_LEAVING;
 
     zc_lock_assert_held(&c->lock);
     move_begin(pool);

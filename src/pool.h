@@ -96,9 +96,9 @@ const char *zc_pool_verify(struct zc_pool *pool);
 struct zc_pool_source;
 int zc_pool_source_create(int sys_node, struct zc_pool_source **out);
 void zc_pool_source_destroy(struct zc_pool_source **source);
-/** zc_pool_source_get() - @size bytes, a multiple of ZC_POOL_CHUNK, aligned to it, zero or stale.
- * */
-void *zc_pool_source_get(struct zc_pool_source *source, size_t size);
-void zc_pool_source_put(struct zc_pool_source *source, void *ptr, size_t size);
+struct zc_pool_region;
+/** zc_pool_source_get() - a chunk, aligned to its size, zero or stale.  @region_out: for its return. */
+void *zc_pool_source_get(struct zc_pool_source *source, struct zc_pool_region **region_out);
+void zc_pool_source_put(struct zc_pool_source *source, void *chunk, struct zc_pool_region *region);
 
 #endif /* ZC_POOL_H */

@@ -57,12 +57,13 @@ struct zc_slab {
 
 /** struct zc_chunk - the head; all under the pool's chunk lock unless said otherwise. */
 struct zc_chunk {
-    uint32_t tag;         /* set once */
-    unsigned node;        /* set once */
-    struct zc_pool *pool; /* set once */
-    struct zc_list link;  /* struct zc_chunk_bins */
-    unsigned longest;     /* pages of the longest free run; 0 when all descriptions are used */
-    unsigned n_free;      /* free pages */
+    uint32_t tag;                  /* set once */
+    unsigned node;                 /* set once */
+    struct zc_pool *pool;          /* set once */
+    struct zc_pool_region *region; /* set once: the source's */
+    struct zc_list link;           /* struct zc_chunk_bins */
+    unsigned longest; /* pages of the longest free run; 0 when all descriptions are used */
+    unsigned n_free;  /* free pages */
     uint64_t free_pages[ZC_CHUNK_WORDS];
     uint64_t free_slots[2];
     uint8_t page_slab[ZC_CHUNK_PAGES]; /* constant for a page while its slab has live objects */

@@ -160,6 +160,34 @@ static void sparse_slabs_get_empty(void **state)
     teardown(&f);
 }
 
+/* Each call does a little when its time is over at once, and the next goes on from there. */
+static void it_goes_on_where_its_time_was_over(void **state)
+{
+    struct fixture f;
+    uint64_t sparse;
+    uint64_t freed;
+    uint64_t all = 0;
+    unsigned calls = 0;
+
+    (void)state;
+    setup(&f, PLAIN);
+    put_all(&f, N);
+    delete_most(&f, N);
+    sparse = excess(&f);
+    do {
+        assert_int_equal(zc_compact(f.cache, f.th, PAST, &freed), 0);
+        all += freed;
+        calls++;
+        expect_all(&f, N);
+        verify_cache(f.cache);
+    } while (f.cache->compact_promised != 0);
+    assert_true(calls > 2 && calls < N);
+    assert_true(all > sparse / 2);
+    assert_true(excess(&f) < allocated(&f) / 4 + 3 * MIB);
+    assert_int_equal(compact(&f) / MIB, 0); /* nothing is left to win */
+    teardown(&f);
+}
+
 static void compressed_pages_move_as_they_are(void **state)
 {
     unsigned char buf[PAGE];
@@ -398,6 +426,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sparse_slabs_get_empty),
+        cmocka_unit_test(it_goes_on_where_its_time_was_over),
         cmocka_unit_test(compressed_pages_move_as_they_are),
         cmocka_unit_test(records_move_too),
         cmocka_unit_test(what_is_held_stays),

@@ -322,6 +322,84 @@ static void the_fullest_slab_serves(void **state)
     }
 }
 
+static unsigned shape_of(const void *object)
+{
+    return zc_chunk_slab(zc_chunk_of(object), object)->shape;
+}
+
+/* Small slabs until a larger one is an eighth of what the class has. */
+static void slabs_grow_with_their_class(void **state)
+{
+    enum {
+        N = 4000
+    };
+    struct zc_pool *pool = *state;
+    const size_t size = 1900;
+    uint64_t pages = 0;
+    unsigned last = 0;
+    char *objects[N];
+
+    for (unsigned i = 0; i < N; i++) {
+        objects[i] = alloc(pool, size);
+        if (i > 0 && zc_chunk_slab(zc_chunk_of(objects[i]), objects[i]) !=
+                         zc_chunk_slab(zc_chunk_of(objects[i - 1]), objects[i - 1])) {
+            const unsigned n = zc_class_slab_pages(zc_pool_round(size), shape_of(objects[i]));
+
+            pages += zc_chunk_slab(zc_chunk_of(objects[i - 1]), objects[i - 1])->n_pages;
+            assert_true(shape_of(objects[i]) >= last);
+            assert_true(shape_of(objects[i]) == 0 || n * ZC_SLAB_GROWTH <= pages);
+            last = shape_of(objects[i]);
+        }
+    }
+    assert_int_equal(shape_of(objects[0]), 0);
+    assert_int_equal(last, ZC_SLAB_SHAPES - 1);
+    /* So in the end next to nothing is lost behind objects, or in the last slab. */
+    assert_true(usage_of(pool).resident * 100 < usage_of(pool).allocated * 102);
+    assert_null(zc_pool_verify(pool));
+    for (unsigned i = 0; i < N; i++) {
+        zc_pool_free(objects[i], size);
+    }
+}
+
+/* Few objects of what was a large class do not keep large slabs: they can leave them for small ones. */
+static void few_objects_leave_a_large_slab(void **state)
+{
+    enum {
+        N = 4000
+    };
+    struct zc_pool *pool = *state;
+    const size_t size = 1900;
+    char *objects[N];
+    uint64_t before;
+
+    for (unsigned i = 0; i < N; i++) {
+        objects[i] = alloc(pool, size);
+    }
+    for (unsigned i = 0; i < N - 2; i++) {
+        zc_pool_free(objects[i], size);
+    }
+    assert_int_equal(shape_of(objects[N - 1]), ZC_SLAB_SHAPES - 1);
+    before = usage_of(pool).resident;
+    const uint64_t promised = zc_pool_begin_leaving(pool);
+    assert_null(zc_pool_verify(pool));
+    for (unsigned i = N - 2; i < N; i++) {
+        char *moved = alloc(pool, size);
+
+        assert_true(zc_pool_is_leaving(objects[i]));
+        assert_false(zc_pool_is_leaving(moved));
+        assert_int_equal(shape_of(moved), 0);
+        zc_pool_free(objects[i], size);
+        objects[i] = moved;
+    }
+    zc_pool_end_leaving(pool);
+    assert_null(zc_pool_verify(pool));
+    assert_int_equal(before - usage_of(pool).resident, promised);
+    assert_int_equal(zc_pool_begin_leaving(pool), 0);
+    for (unsigned i = N - 2; i < N; i++) {
+        zc_pool_free(objects[i], size);
+    }
+}
+
 static void the_tightest_chunk_serves(void **state)
 {
     struct zc_pool *pool = *state;
@@ -447,19 +525,20 @@ static void spares_are_bounded(void **state)
 static void sources_give_aligned_chunks_back(void **state)
 {
     enum {
-        N = 16
+        N = 40 /* more than two regions */
     };
 
     const size_t bytes = N * ZC_POOL_CHUNK;
     const size_t before = process_resident();
     struct zc_pool_source *sources[2] = {NULL, NULL};
+    struct zc_pool_region *regions[2][N];
     char *chunks[2][N];
 
     (void)state;
     for (unsigned s = 0; s < 2; s++) {
         assert_int_equal(zc_pool_source_create(-1, &sources[s]), 0);
         for (unsigned i = 0; i < N; i++) {
-            chunks[s][i] = zc_pool_source_get(sources[s], ZC_POOL_CHUNK);
+            chunks[s][i] = zc_pool_source_get(sources[s], &regions[s][i]);
             assert_non_null(chunks[s][i]);
             assert_int_equal((uintptr_t)chunks[s][i] % ZC_POOL_CHUNK, 0);
             memset(chunks[s][i], 0x42 + (int)s, ZC_POOL_CHUNK);
@@ -467,7 +546,7 @@ static void sources_give_aligned_chunks_back(void **state)
     }
     assert_process_grew(before, 2 * bytes, 2 * bytes + 2 * MIB);
     for (unsigned i = 0; i < N; i++) {
-        zc_pool_source_put(sources[0], chunks[0][i], ZC_POOL_CHUNK);
+        zc_pool_source_put(sources[0], chunks[0][i], regions[0][i]);
     }
     assert_process_grew(before, bytes, bytes + 2 * MIB);
     zc_pool_source_destroy(&sources[0]);
@@ -475,7 +554,18 @@ static void sources_give_aligned_chunks_back(void **state)
     for (unsigned i = 0; i < N; i++) { /* the other did not notice */
         assert_int_equal(chunks[1][i][0], 0x43);
         assert_int_equal(chunks[1][i][ZC_POOL_CHUNK - 1], 0x43);
-        zc_pool_source_put(sources[1], chunks[1][i], ZC_POOL_CHUNK);
+        zc_pool_source_put(sources[1], chunks[1][i], regions[1][i]);
+        if (i % 4 ==
+            3) { /* it serves again what it got back; a chunk's memory has left meanwhile */
+            char *again = zc_pool_source_get(sources[1], &regions[1][i]);
+
+            assert_non_null(again);
+            assert_int_equal((uintptr_t)again % ZC_POOL_CHUNK, 0);
+            assert_int_equal(again[0], 0);
+            zc_pool_source_put(sources[1], again, regions[1][i]);
+        }
+        assert_process_grew(before, (N - 1 - i) * ZC_POOL_CHUNK,
+                            (N - 1 - i) * ZC_POOL_CHUNK + 2 * MIB);
     }
     assert_process_grew(before, 0, 2 * MIB);
     zc_pool_source_destroy(&sources[1]);
@@ -883,6 +973,8 @@ int main(void)
         TEST(a_chunk_runs_out_of_descriptions),
         TEST(every_border_is_usable),
         TEST(the_fullest_slab_serves),
+        TEST(slabs_grow_with_their_class),
+        TEST(few_objects_leave_a_large_slab),
         TEST(the_tightest_chunk_serves),
         TEST(freed_memory_leaves_the_process),
         TEST(a_lone_object_keeps_only_its_slab),
