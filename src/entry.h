@@ -63,6 +63,17 @@ static inline uint8_t zc_payload_codec(const struct zc_payload *p)
     return (uint8_t)(p->meta >> 40);
 }
 
+/** zc_payload_dict() - number of the dictionary that decodes it; 0 for none. */
+static inline uint16_t zc_payload_dict(const struct zc_payload *p)
+{
+    return (uint16_t)(p->meta >> 48);
+}
+
+static inline void zc_payload_set_dict(struct zc_payload *p, uint16_t dict)
+{
+    p->meta |= (uint64_t)dict << 48;
+}
+
 static inline bool zc_payload_is_raw(const struct zc_payload *p)
 {
     return zc_payload_codec(p) == 0;

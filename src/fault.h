@@ -28,8 +28,9 @@
     X(room, "room on the root's account for metadata")                                             \
     X(key, "the key of a cache's threads")                                                         \
     X(specific, "the value of that key")                                                           \
-    X(thread, "the shrinker's thread")                                                             \
-    X(codec, "contexts of a codec that a test registers")
+    X(thread, "the shrinker's thread, and that which trains dictionaries")                         \
+    X(codec, "contexts of a codec that a test registers")                                          \
+    X(train, "what a codec's library takes to train a dictionary")
 
 #define ZC_FAULT_ENUM_(site, what) ZC_FAULT_##site,
 

@@ -105,6 +105,7 @@ static const struct option options[] = {
         0,
         UINT32_MAX,
         "0 or a power of two up to 2147483648"),
+    ROW("dictionary", SIZE, dictionary_bytes, 0, 1u << 20, "a size from 0 to 1M"),
 };
 
 static const char *const full_names[] = {

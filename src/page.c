@@ -422,6 +422,21 @@ bool zc_page_may_pin(const struct zcache *cache, struct zc_payload *p)
     return true;
 }
 
+/* The page's own checksum covers what the stored bytes', which would be looked at twice, do. */
+static int decode_with_dictionary(struct zcache *cache,
+                                  struct zc_thread *th,
+                                  const struct zc_payload *p,
+                                  void *buf)
+{
+    const struct zc_dict *dict = zc_dicts_find(cache->dicts, zc_payload_dict(p));
+
+    if (ZC_UNLIKELY(dict == NULL)) {
+        return -EBADMSG;
+    }
+    return zc_dict_decode(dict, &th->codecs, zc_payload_codec(p), buf, zc_payload_raw_len(p),
+                          zc_payload_data(p), zc_payload_stored_len(p));
+}
+
 int zc_page_decode(struct zcache *cache,
                    struct zc_thread *th,
                    struct zc_entry *e,
@@ -445,6 +460,9 @@ int zc_page_decode(struct zcache *cache,
         /* The copy is checked, not the source: it is in the CPU's cache by then. */
         (void)memcpy(buf, data, stored);
         return ZC_LIKELY(zc_checksum(buf, stored) == p->checksum) ? 0 : -EBADMSG;
+    }
+    if (zc_payload_dict(p) != ZC_DICT_NO_ID) {
+        return decode_with_dictionary(cache, th, p, buf);
     }
     if (ZC_UNLIKELY(zc_checksum(data, stored) != p->checksum)) {
         return -EBADMSG;

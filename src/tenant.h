@@ -30,6 +30,20 @@ struct zc_store {
     bool busy; /* under lock */
 };
 
+/** struct zc_learn - what a tenant has learnt about its pages: train.h. */
+struct zc_learn {
+    _Atomic(struct zc_dict *) dict; /* of its own; release, acquire; NULL: its parent's */
+    _Atomic uint32_t plain;         /* neither */
+    _Atomic uint32_t refused;       /* trainings in a row that gained too little */
+    _Atomic uint64_t seen_bytes;    /* raw bytes encoded for the dense tier */
+    _Atomic uint64_t
+        due_bytes; /* of them: when to take a sample; UINT64_MAX: when the ratio falls */
+    _Atomic uint64_t again_bytes; /* of them: not before, even then */
+    _Atomic uint64_t raw_bytes;   /* encoded since the ratio was looked at */
+    _Atomic uint64_t stored_bytes;
+    _Atomic uint64_t expected; /* stored bytes of 65536 raw ones; 0: nothing known */
+};
+
 struct zcache_tenant {
     uint32_t tag;
     _Atomic uint32_t state;
@@ -67,15 +81,16 @@ struct zcache_tenant {
     _Atomic uint64_t n_writing;
     _Atomic uint64_t n_same;
     _Atomic uint64_t n_incompressible;
-    _Atomic uint32_t parity;        /* that pages dirtied now get */
-    _Atomic uint32_t flushing;      /* one flush at a time */
-    _Atomic uint32_t unbarriered;   /* written since the last barrier that succeeded */
-    _Atomic int error;              /* of writes since the last flush; reported once */
-    _Atomic uint32_t failures;      /* writes failed in a row */
-    _Atomic uint64_t retry_ns;      /* no write-back before */
-    _Atomic uint64_t relieved;      /* synchronous shrinks of the subtree that freed something */
-    _Atomic uint32_t cursor;        /* slot after which a sweep of the subtree goes on */
-    _Atomic uint64_t raw_surplus;   /* asked of the shrinker: raw pages to demote ahead of need */
+    _Atomic uint32_t parity;      /* that pages dirtied now get */
+    _Atomic uint32_t flushing;    /* one flush at a time */
+    _Atomic uint32_t unbarriered; /* written since the last barrier that succeeded */
+    _Atomic int error;            /* of writes since the last flush; reported once */
+    _Atomic uint32_t failures;    /* writes failed in a row */
+    _Atomic uint64_t retry_ns;    /* no write-back before */
+    _Atomic uint64_t relieved;    /* synchronous shrinks of the subtree that freed something */
+    _Atomic uint32_t cursor;      /* slot after which a sweep of the subtree goes on */
+    _Atomic uint64_t raw_surplus; /* asked of the shrinker: raw pages to demote ahead of need */
+    struct zc_learn learn;
     _Atomic(struct zc_hist *) hist; /* ZCACHE_LATENCIES, made at the first sample */
     struct zc_lru lru[];            /* one per node */
 };

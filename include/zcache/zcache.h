@@ -65,6 +65,10 @@ enum zcache_full_policy {
  * @store:              the root's store, copied; NULL for none.
  * @log:                receives messages; NULL for none.
  * @log_ctx:            its context.
+ * @dictionary_bytes:   largest dictionary for the dense tier's codec, if that can use one, as "zstd" can;
+ *                      0 to 1 MiB, default 112 KiB, and never more than 1/512 of the capacity; below 16 KiB
+ *                      there is none.  They are trained in the background from what is demoted, and kept
+ *                      where they gain.
  */
 struct zcache_options {
     size_t struct_size;
@@ -85,12 +89,13 @@ struct zcache_options {
     const struct zcache_store *store;
     zcache_log_fn *log;
     void *log_ctx;
+    uint32_t dictionary_bytes;
 };
 
 #define ZCACHE_OPTIONS_INIT                                                                        \
     {                                                                                              \
         sizeof(struct zcache_options), 0, 65536, 25, 50, 60, 95, 90, ZCACHE_FULL_WAIT, 10000, 256, \
-            32, 64, "lz4", "zstd:3", NULL, NULL, NULL                                              \
+            32, 64, "lz4", "zstd:3", NULL, NULL, NULL, 114688                                      \
     }
 
 /** enum zcache_close_flags - how zcache_close() treats dirty pages. */
@@ -137,7 +142,7 @@ ZCACHE_API int zcache_close(struct zcache *cache, unsigned flags) ZCACHE_MUST_CH
  * @text:      comma-separated name=value, for example "capacity=8G,fast=lz4,dense=zstd:3".  Sizes
  *             take K, M, G, T (powers of 1024).  Names: capacity, page_max, raw_percent,
  *             fast_percent, fast, dense, start_percent, background_percent, low_percent, full
- *             (wait, help, reject), max_stall_ms, inflight_pages, batch_pages, latency_sample.
+ *             (wait, help, reject), max_stall_ms, inflight_pages, batch_pages, latency_sample, dictionary.
  * @error:     receives one sentence about what is wrong, may be NULL.
  * @error_cap: room there in bytes.
  *

@@ -679,7 +679,7 @@ static void forked_child_is_refused(void **state)
     X(-ENOTSUP, "option.dense",                                                                    \
       (void)snprintf(opts.dense_codec, sizeof(opts.dense_codec), "brotli"))                        \
     X(-EINVAL, "", opts.struct_size = 0)                                                           \
-    X(-EINVAL, "", opts.struct_size = sizeof(opts) - 8)                                            \
+    X(-EINVAL, "", opts.struct_size = offsetof(struct zcache_options, log_ctx))                    \
     X(-EINVAL, "", store.group_shift = 17; opts.store = &store)                                    \
     X(-EINVAL, "", store.flags = UNKNOWN_FLAG; opts.store = &store)                                \
     X(-EINVAL, "", store.struct_size = 8; opts.store = &store)
