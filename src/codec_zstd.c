@@ -248,6 +248,8 @@ static int decode(void *context,
 #define SEGMENT_BYTES 512u /* fastCover's k: what it takes from the samples at a time */
 #define DMER_BYTES    8u   /* its d: what it counts */
 #define PAGE_TYPICAL  4096u
+#define LEVEL_TRAINED                                                                              \
+    3 /* higher ones take up to 70 MiB for training and gain next to nothing by it */
 
 /* What training takes beside the samples: counts and marks for hashes, one of each sample, the dictionary
  * twice, and a compressor with which it learns how often symbols come. */
@@ -269,7 +271,7 @@ static size_t train(int level,
         .d = DMER_BYTES,
         .f = accuracy,
         .accel = 1,
-        .zParams = {.compressionLevel = level},
+        .zParams = {.compressionLevel = level < LEVEL_TRAINED ? 1 : LEVEL_TRAINED},
     };
     size_t len = ZDICT_trainFromBuffer_fastCover(dict, cap, samples, sizes, (unsigned)n, params);
 

@@ -12,7 +12,7 @@
  *
  * A stored page:   | block as zstd makes it with the dictionary | xxh3 of the page, 4 bytes |
  *
- * The checksum in a payload's head is of the stored bytes, and what they mean depends on the dictionary.
+ * The checksum in a payload's head is of the stored bytes and the number; what they mean depends on the dictionary.
  * So a page carries a second one, of itself: a damaged dictionary, or a number that leads to another, is
  * found by it and by nothing else.  Decoding looks at the second one only.
  *

@@ -25,7 +25,7 @@
 /**
  * struct zc_payload - head of the stored bytes, which follow it.
  * @meta:     raw length - 1 (20 bits), stored length - 1 (20), codec instance (8), dictionary (16).
- * @checksum: of the stored bytes.
+ * @checksum: of the stored bytes, and of the dictionary.
  * @version:  low bits of the entry's version at the time, for verification.
  */
 struct zc_payload {

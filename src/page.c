@@ -102,9 +102,16 @@ void zc_page_free_payload(struct zc_payload *p)
     }
 }
 
+/* Of the bytes and of the dictionary's number: bytes that need one are not to be taken for others. */
+static uint32_t checksum_of(const struct zc_payload *p)
+{
+    return zc_checksum(zc_payload_data(p), zc_payload_stored_len(p)) ^
+           zc_payload_dict(p) * UINT32_C(0x9e3779b1);
+}
+
 void zc_page_seal(struct zc_payload *p)
 {
-    p->checksum = zc_checksum(zc_payload_data(p), zc_payload_stored_len(p));
+    p->checksum = checksum_of(p);
 }
 
 /* ---- dirty and clean ----------------------------------------------------------------------- */
@@ -400,8 +407,7 @@ bool zc_page_head_possible(const struct zcache *cache, const struct zc_payload *
 
 bool zc_page_intact(const struct zcache *cache, const struct zc_payload *p)
 {
-    return zc_page_head_possible(cache, p) &&
-           zc_checksum(zc_payload_data(p), zc_payload_stored_len(p)) == p->checksum;
+    return zc_page_head_possible(cache, p) && checksum_of(p) == p->checksum;
 }
 
 /*

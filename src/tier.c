@@ -174,10 +174,10 @@ static struct zc_payload *build(const struct zc_where *w,
         return NULL;
     }
     (void)memcpy(zc_payload_data(p), packed->bytes, stored);
-    zc_page_seal(p);
     if (packed->dict != NULL) {
         zc_payload_set_dict(p, packed->dict->id);
     }
+    zc_page_seal(p);
     return p;
 }
 

@@ -28,8 +28,9 @@
  *
  * Memory.  Sample, dictionaries and prepared forms are metadata of the cache, charged to the root.  So is
  * what the library takes from the system for itself, by an estimate that is above it.  If there is no room for any of it, the
- * training is given up, and tried again when more was demoted.  All together stays below a sixteenth of
- * the capacity.
+ * training is given up, and tried again when more was demoted.  Dictionaries and their forms stay below a sixteenth of
+ * the capacity; a sample is at most a thirty-second of it, and the library takes 1.5 MiB and up to a
+ * sixty-fourth while it trains.
  *
  * Locks: train.lock (leaf).
  */
@@ -44,7 +45,7 @@
 
 #define CAPACITY_SHARE 512u                 /* of the capacity is the largest dictionary */
 #define BYTES_MIN      (UINT64_C(16) << 10) /* a smaller dictionary is not worth it */
-#define ALL_SHARE      16u                  /* of the capacity is for dictionaries and training */
+#define ALL_SHARE      16u                  /* of the capacity is for dictionaries */
 #define PREPARED_TIMES 8u                   /* a dictionary and its forms, of its bytes, at most */
 #define SAMPLE_TIMES   24u                  /* bytes of a sample, of the dictionary's */
 #define SAMPLE_SHARE   32u                  /* of the capacity, at most */
@@ -96,6 +97,7 @@ struct zc_train {
     uint64_t window_bytes;
     uint64_t own_bytes;
     unsigned accuracy;
+    unsigned rest_times;
     struct zc_lock lock;
     struct zc_cond cond;
     /* under lock */
@@ -149,6 +151,7 @@ int zc_train_create(struct zcache *cache)
     train->window_bytes = train->room * SEEN_TIMES;
     train->own_bytes = train->window_bytes * OWN_TIMES;
     train->accuracy = accuracy_for(capacity);
+    train->rest_times = REST_TIMES;
     train->random = UINT64_C(0x9e3779b97f4a7c15);
     zc_lock_init(&train->lock, ZC_RANK_leaf);
     zc_cond_init(&train->cond);
@@ -199,6 +202,13 @@ void zc_train_destroy(struct zcache *cache)
     cache->train = NULL;
     mem->free(mem->ctx, train, sizeof(*train));
 }
+
+#ifdef ZCACHE_TEST_HOOKS
+void zc_train_hurry(struct zcache *cache)
+{
+    cache->train->rest_times = 0;
+}
+#endif
 
 void zc_train_pause(struct zcache *cache)
 {
@@ -375,13 +385,14 @@ static bool is_learner_locked(struct zc_train *train, struct zcache_tenant *t)
     return false;
 }
 
-static void sample(struct zc_train *train, struct zcache_tenant *t, const void *page, size_t len)
+/* False: there is no room for a sample yet. */
+static bool offer(struct zc_train *train, struct zcache_tenant *t, const void *page, size_t len)
 {
-    bool room;
+    bool room = true;
     bool ready = false;
 
-    if (len < PAGE_MIN || len > train->room || !zc_lock_try(&train->lock)) {
-        return;
+    if (!zc_lock_try(&train->lock)) {
+        return true; /* another thread is at it: a page more or less */
     }
     room = train->state != IDLE || train->sample.bytes != NULL;
     if (room && is_learner_locked(train, t)) {
@@ -389,14 +400,24 @@ static void sample(struct zc_train *train, struct zcache_tenant *t, const void *
         ready = train->state == READY;
     }
     zc_lock_release(&train->lock);
-    if (!room && !make_room(train)) { /* the next page will find it */
-        zc_stat_add(t->stat, ZC_C_dict_failures, 1);
-        atomic_store(&t->learn.due_bytes,
-                     atomic_load(&t->learn.seen_bytes) + train->window_bytes / SEEN_TIMES);
-    }
     if (ready) {
         zc_bell_ring(train->cache, ZC_BELL_DICT);
     }
+    return room;
+}
+
+static void sample(struct zc_train *train, struct zcache_tenant *t, const void *page, size_t len)
+{
+    if (len < PAGE_MIN || len > train->room || offer(train, t, page, len)) {
+        return;
+    }
+    if (!make_room(train)) {
+        zc_stat_add(t->stat, ZC_C_dict_failures, 1);
+        atomic_store(&t->learn.due_bytes,
+                     atomic_load(&t->learn.seen_bytes) + train->window_bytes / SEEN_TIMES);
+        return;
+    }
+    (void)offer(train, t, page, len);
 }
 
 /* Who learns from a page of @t; counts its bytes for all who did not learn enough by themselves. */
@@ -528,6 +549,11 @@ static void hold_out(struct training *g)
     g->held_len = held_len;
 }
 
+static uint64_t sample_bytes(const struct zc_train *train)
+{
+    return train->room + train->held_room + 2 * train->pages_max * sizeof(size_t);
+}
+
 /* Room for what the codec's library takes from the system.  0: refused. */
 static uint64_t charge_scratch(const struct training *g, size_t cap)
 {
@@ -535,7 +561,7 @@ static uint64_t charge_scratch(const struct training *g, size_t cap)
     uint64_t bytes = g->impl->train_bytes(cap, g->n, g->train->accuracy);
     struct zc_core_mem *m = &cache->mem[ZC_MEM_DICT];
 
-    if (atomic_load(&m->bytes) + bytes + cap * PREPARED_TIMES >
+    if (atomic_load(&m->bytes) - sample_bytes(g->train) + cap * PREPARED_TIMES >
             zc_quota_limit(&cache->account) / ALL_SHARE ||
         ZC_FAULT(room) || zc_quota_reserve(&cache->account, bytes, ZC_QUOTA_PUT) != NULL) {
         return 0;
@@ -790,7 +816,7 @@ static void end_training(struct zc_train *train, uint64_t cpu_ns)
     zc_lock_acquire(&train->lock);
     train->state = IDLE;
     train->running = false;
-    train->rest_ns = zc_plat_now_ns() + cpu_ns * REST_TIMES;
+    train->rest_ns = zc_plat_now_ns() + cpu_ns * train->rest_times;
     zc_cond_broadcast(&train->cond);
     zc_lock_release(&train->lock);
 }

@@ -54,4 +54,9 @@ void zc_train_unref(struct zcache *cache, struct zc_dict *dict);
  */
 void zc_train_note(struct zcache_tenant *t, const void *page, size_t len, size_t stored);
 
+#ifdef ZCACHE_TEST_HOOKS
+/** zc_train_hurry() - no rest between trainings of this cache, for tests. */
+void zc_train_hurry(struct zcache *cache);
+#endif
+
 #endif /* ZC_TRAIN_H */
