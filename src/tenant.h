@@ -35,6 +35,7 @@ struct zc_learn {
     _Atomic(struct zc_dict *) dict; /* of its own; release, acquire; NULL: its parent's */
     _Atomic uint32_t plain;         /* neither */
     _Atomic uint32_t refused;       /* trainings in a row that gained too little */
+    _Atomic uint32_t spread;        /* a sample is taken of 2^spread times as much as the first */
     _Atomic uint64_t seen_bytes;    /* raw bytes encoded for the dense tier */
     _Atomic uint64_t
         due_bytes; /* of them: when to take a sample; UINT64_MAX: when the ratio falls */

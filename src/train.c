@@ -13,7 +13,9 @@
  *
  * Sample.  One at a time in a cache, of one learner: every page that is demoted until the room is full, then,
  * each time it is full, every second one is dropped and half as many are taken from then on.  So it is even
- * over all that was seen.  It is over when three times its room has been seen.  Whoever demotes copies the page,
+ * over all that was seen.  The first is over when three times its room has been seen, so that there is a
+ * dictionary soon; each later one of a learner takes twice as long, up to 16 times: what comes together
+ * is alike, and if the ratio fell the sample was taken of too little.  Whoever demotes copies the page,
  * 0.3 us for 4 KiB beside 20 us of compression, and passes by if another thread is at it.
  *
  * Training is one call of the codec's library which cannot be divided: 70 ms of CPU for 112 KiB of dictionary.  So it has a
@@ -22,8 +24,8 @@
  *
  * Choice.  One page of eight in the sample is held out.  On these the new dictionary is compared with none
  * and with the one in use.  It is kept if it saves 5 % of the bytes against both.  If the one in use saves less
- * than 1 % against none, none is used from then on.  What was chosen is expected to go on so: when pages of the
- * size of a sample take an eighth more than expected, a new sample is taken.  After a training that changed
+ * than 1 % against none, none is used from then on.  What was chosen is expected to go on so: when as many pages as
+ * the next sample is of take an eighth more than expected, a new sample is taken.  After a training that changed
  * nothing it takes twice as many pages as before until the next.
  *
  * Memory.  Sample, dictionaries and prepared forms are metadata of the cache, charged to the root.  So is
@@ -63,6 +65,7 @@
 #define WORSE          8u  /* a new sample when pages take this part more than expected */
 #define REST_TIMES     19u /* the CPU time of a training */
 #define REFUSED_MAX    10u
+#define SPREAD_MAX     4u
 #define STALE_NS       UINT64_C(1000000000)  /* a sample that did not grow for so long makes way */
 #define DROP_NS        UINT64_C(10000000000) /* and for so long gives its room back */
 #define NEVER          UINT64_MAX
@@ -82,8 +85,9 @@ struct sample {
     size_t *len; /* of each page; room for twice as many */
     size_t n;
     size_t used;
-    size_t seen;
-    unsigned shift; /* one page of 2^shift is taken */
+    uint64_t seen;
+    uint64_t target; /* bytes to see */
+    unsigned shift;  /* one page of 2^shift is taken */
     uint64_t grown_ns;
 };
 
@@ -329,11 +333,17 @@ static void take_locked(struct zc_train *train, const void *page, size_t len)
         s->used += len;
         s->grown_ns = zc_plat_now_ns();
     }
-    if (s->seen >= train->window_bytes) {
+    if (s->seen >= s->target) {
         train->state = READY;
         atomic_store(&train->work, 1);
         zc_cond_broadcast(&train->cond);
     }
+}
+
+/* Bytes that a sample of a learner is taken of, and that its ratio is looked at over. */
+static uint64_t window_of(const struct zc_train *train, const struct zc_learn *l)
+{
+    return train->window_bytes << atomic_load_explicit(&l->spread, memory_order_relaxed);
 }
 
 static void become_learner_locked(struct zc_train *train, struct zcache_tenant *t)
@@ -341,8 +351,12 @@ static void become_learner_locked(struct zc_train *train, struct zcache_tenant *
 {
     struct sample *s = &train->sample;
 
-    *s = (struct sample){
-        .tenant = t, .id = t->id, .bytes = s->bytes, .len = s->len, .grown_ns = zc_plat_now_ns()};
+    *s = (struct sample){.tenant = t,
+                         .id = t->id,
+                         .bytes = s->bytes,
+                         .len = s->len,
+                         .target = window_of(train, &t->learn),
+                         .grown_ns = zc_plat_now_ns()};
     train->state = COLLECTING;
 }
 
@@ -448,7 +462,7 @@ static void look_at_ratio(const struct zc_train *train,
     uint64_t all;
 
     all = atomic_fetch_add_explicit(&l->stored_bytes, stored, memory_order_relaxed) + stored;
-    if (raw < train->window_bytes) {
+    if (raw < window_of(train, l)) {
         return;
     }
     atomic_store_explicit(&l->raw_bytes, 0, memory_order_relaxed);
@@ -702,6 +716,7 @@ static void plan(const struct zc_train *train,
     uint64_t again =
         atomic_load(&l->seen_bytes) + (train->window_bytes << atomic_load(&l->refused));
 
+    atomic_store(&l->spread, ZC_MIN(atomic_load(&l->spread) + 1, SPREAD_MAX));
     atomic_store(&l->raw_bytes, 0);
     atomic_store(&l->stored_bytes, 0);
     atomic_store(&l->again_bytes, again);

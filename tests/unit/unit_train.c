@@ -197,7 +197,7 @@ static void what_gains_too_little_is_refused(void **state)
     demote_all(&f, f.root);
     assert_int_equal(stats_of(f.root).cache.dict_bytes, bytes);
     assert_in_range(bytes, 1, 16384);
-    for (unsigned i = 0; i < 2 * LEARN; i++) {
+    for (unsigned i = 0; i < 3 * LEARN; i++) {
         put_noise(f.root, 2 * LEARN + i, PAGE / 2);
         if (i % 64 == 63) {
             demote_all(&f, f.root);
@@ -235,8 +235,8 @@ static void a_new_one_when_the_ratio_falls(void **state)
     const uint16_t first = own(f.root)->id;
     demote_records(&f, f.root, 1, LEARN, 2 * LEARN);
     assert_int_equal(trainings(f.root), 1); /* it fits */
-    /* Other words: one window to see it, another one for the sample. */
-    demote_records(&f, f.root, 2, 10000, 2 * LEARN + 64);
+    /* Other words: one window to see it, twice that of the first sample, and another one for the next. */
+    demote_records(&f, f.root, 2, 10000, 4 * LEARN + 64);
     wait_trained(&f, f.root, 2);
     struct zcache_stats s = stats_of(f.root);
     assert_int_equal(s.count.dict_kept, 2);
@@ -247,11 +247,11 @@ static void a_new_one_when_the_ratio_falls(void **state)
     assert_int_equal(dict_of(f.root, 20000), own(f.root)->id);
     verify_cache(f.cache);
     check_records(f.root, 1, 0, 3 * LEARN);
-    check_records(f.root, 2, 10000, 2 * LEARN + 64);
+    check_records(f.root, 2, 10000, 4 * LEARN + 64);
     /* It goes with its last page, and nobody has to do anything for that. */
     delete_pages(&f, f.root, 0, 3 * LEARN - 1);
     assert_int_equal(dict_of(f.root, 3 * LEARN - 1), first);
-    delete_pages(&f, f.root, 10000, 2 * LEARN + 64);
+    delete_pages(&f, f.root, 10000, 4 * LEARN + 64);
     assert_int_equal(stats_of(f.root).cache.dictionaries, 2);
     records_check(f.root, 3 * LEARN - 1, 1);
     delete_pages(&f, f.root, 3 * LEARN - 1, 1);
@@ -293,18 +293,18 @@ static void small_tenants_share_their_parents(void **state)
 }
 
 /*
- * Demotes pages of another kind, from 30000 on, until @t has a dictionary of its own: one window at most to
- * see that what there is does not fit, twice the window since the training that refused one, and a sample.
+ * Demotes pages of another kind, from 30000 on, until @t has a dictionary of its own: a window to see that
+ * what there is does not fit, and a sample, both of twice the first one's length as this is the second.
  */
 static unsigned learn_own(struct fixture *f, struct zcache_tenant *t, unsigned kind)
 {
     const uint64_t before = trainings(f->root);
 
-    demote_records(f, t, kind, 30000, 4 * LEARN);
+    demote_records(f, t, kind, 30000, 5 * LEARN);
     WAIT_UNTIL(trainings(f->root) > before, 20000);
     wait_trained(f, f->root, before + 1);
     REQUIRE(own(t) != NULL);
-    return 4 * LEARN;
+    return 5 * LEARN;
 }
 
 static void a_large_tenant_learns_for_itself(void **state)
