@@ -6,11 +6,12 @@
 #include <lz4.h>
 #include <stdlib.h>
 #include <string.h>
+#define ZDICT_STATIC_LINKING_ONLY
 #include <zdict.h>
 #include <zstd.h>
 
-#define ZSTD_LEVEL       3 /* as the dense tier's default */
-#define DICTIONARY_BYTES (64u << 10)
+#define ZSTD_LEVEL       3            /* as the dense tier's default */
+#define DICTIONARY_BYTES (112u << 10) /* as zcache's default, and trained as its are */
 
 struct bare_dictionary {
     ZSTD_CDict *encode;
@@ -78,7 +79,10 @@ static struct bare_dictionary *train(const struct corpus *corpus)
                corpus->page_bytes);
         sizes[i] = corpus->page_bytes;
     }
-    trained = ZDICT_trainFromBuffer(bytes, DICTIONARY_BYTES, samples, sizes, (unsigned)n);
+    trained = ZDICT_trainFromBuffer_fastCover(
+        bytes, DICTIONARY_BYTES, samples, sizes, (unsigned)n,
+        (ZDICT_fastCover_params_t){
+            .k = 512, .d = 8, .f = 20, .accel = 1, .zParams = {.compressionLevel = ZSTD_LEVEL}});
     if (!ZDICT_isError(trained)) {
         d = must_alloc(sizeof *d);
         *d = (struct bare_dictionary){.encode = ZSTD_createCDict(bytes, trained, ZSTD_LEVEL),

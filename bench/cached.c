@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cached.h"
 #include "fail.h"
+#include "order.h"
 #include "progress.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -13,6 +15,8 @@
 #define QUIET_POLLS     5
 #define SETTLE_IDLE_MS  3000
 #define SETTLE_LIMIT_MS 120000
+#define LEARN_BYTES     (12u << 20) /* more than a sample is taken of */
+#define LEARN_LIMIT_MS  10000
 
 struct zcache_options cached_options(const struct corpus *corpus,
                                      enum zcache_tier tier,
@@ -100,14 +104,58 @@ void cached_rest(const struct cached *c)
     }
 }
 
-void cached_fill(struct cached *c, enum zcache_tier tier)
+/* Whether a dictionary was trained, of enough pages, in time. */
+static bool learnt(const struct cached *c)
+{
+    struct zcache_stats s = cached_stats(c);
+
+    if (corpus_bytes(c->corpus) < LEARN_BYTES) {
+        return false;
+    }
+    for (long ms = 0; ms < LEARN_LIMIT_MS && s.count.dict_trainings == 0; ms += SETTLE_POLL_MS) {
+        sleep_ms(SETTLE_POLL_MS);
+        s = cached_stats(c);
+    }
+    return s.cache.dictionaries != 0;
+}
+
+/* Pages in random order, as they come to be the oldest in a cache: samples are taken of what goes dense. */
+static void put_shuffled(const struct cached *c)
+{
+    struct order order;
+
+    order_make_all(&order, c->corpus->pages, 0);
+    for (size_t i = 0; i < order.n; i++) {
+        must(zcache_put(c->tenant, cached_key(order.page[i]), corpus_page(c->corpus, order.page[i]),
+                        c->corpus->page_bytes, 0),
+             "put a page");
+    }
+    order_free(&order);
+}
+
+static void put_all(const struct cached *c)
 {
     for (size_t i = 0; i < c->corpus->pages; i++) {
         must(zcache_put(c->tenant, cached_key((uint32_t)i), corpus_page(c->corpus, i),
                         c->corpus->page_bytes, 0),
              "put a page");
     }
+}
+
+void cached_fill(struct cached *c, enum zcache_tier tier)
+{
+    if (tier != ZCACHE_TIER_DENSE) {
+        put_all(c);
+        settle(c, tier);
+        return;
+    }
+    put_shuffled(c);
     settle(c, tier);
+    if (learnt(c)) {
+        put_shuffled(c);
+        settle(c, tier);
+        cached_rest(c);
+    }
 }
 
 struct cached_hits cached_hits(const struct cached *c)

@@ -35,7 +35,10 @@ void cached_open_with(struct cached *c,
 void cached_open(struct cached *c, const struct corpus *corpus, enum zcache_tier tier);
 void cached_close(struct cached *c);
 
-/* Put all pages, and wait until they are where they belong. */
+/*
+ * Put all pages, and wait until they are where they belong.  In the dense tier, and if there are enough to
+ * train a dictionary, they are put once more when it is there, so that all are encoded with it.
+ */
 void cached_fill(struct cached *c, enum zcache_tier tier);
 
 /* Wait until the shrinker has nothing to do and what was replaced is freed. */

@@ -7,9 +7,14 @@
  *                             page; the bare call
  *   lz4-decode, zstd-decode   a get; the bare call
  *
+ *   dense-decode              a get from the dense tier, with the dictionary that zcache trained for itself; a
+ *                             look-up in RocksDB's CompressedSecondaryCache with zstd; the bare calls
+ *
  * `ratio` is raw bytes by stored bytes of the pages measured; zcache's stored bytes have a head for
  * each page, and pages that do not get smaller by an eighth stay as they are.  A dictionary is
- * trained from one page of BARE_SAMPLE_EVERY; these pages are not measured.
+ * trained from one page of BARE_SAMPLE_EVERY; these pages are not measured.  RocksDB does not tell what it
+ * stores: its ratio is that of the call it makes (level 3, no dictionary, the content's size in the frame and
+ * before it).
  */
 #include "bare.h"
 #include "cached.h"
@@ -23,7 +28,7 @@
 
 static const struct column columns[] = {
     {"case", "case", -13, -1},
-    {"subject", "subject", -8, -1},
+    {"subject", "subject", -11, -1},
     {"detail", "", -12, -1},
     {"threads", "thr", 3, 0},
     {"page_bytes", "page", 7, 0},
@@ -35,6 +40,7 @@ static const struct column columns[] = {
     {"ops_per_s", "op/s", 11, 0},
     {"relative", "x ref", 7, 3},
     {"ratio", "ratio", 7, 3},
+    {"ratio_relative", "x ref", 7, 3},
 };
 
 /* One codec in all its forms. */
@@ -155,6 +161,100 @@ static void run_codec(struct report *report,
     order_free(&order);
 }
 
+/* ---- the dense tier -------------------------------------------------------------------------- */
+
+/* What RocksDB puts before a block: its length, 7 bits in a byte. */
+static size_t varint_bytes(size_t value)
+{
+    size_t n = 1;
+
+    while (value >= 128) {
+        value /= 128;
+        n++;
+    }
+    return n;
+}
+
+static double rocksdb_ratio(const struct bare *plain, const struct order *order)
+{
+    const double page = (double)plain->corpus->page_bytes;
+
+    return page /
+           (page / bare_ratio(plain, order) + (double)varint_bytes(plain->corpus->page_bytes));
+}
+
+static double dense_ratio(const struct cached *c)
+{
+    const struct zcache_stats s = cached_stats(c);
+    uint64_t stored = 0, raw = 0;
+
+    for (unsigned t = 0; t < ZCACHE_TIERS; t++) {
+        raw += s.tier[t].raw_bytes;
+        stored += s.tier[t].stored_bytes;
+    }
+    return (double)raw / (double)stored;
+}
+
+static void set_ratio(json_t *row, double ratio, double reference)
+{
+    report_set(row, "ratio", ratio);
+    report_set(row, "ratio_relative", ratio / reference);
+}
+
+static void add_dense(struct lineup *l, struct forms *f, const struct order *order)
+{
+    const struct peer_config config = {
+        .id = PEER_ROCKSDB_CSC, .corpus = f->plain.corpus, .codec = BARE_ZSTD};
+    const double reference = rocksdb_ratio(&f->plain, order);
+    unsigned n;
+
+    set_ratio(lineup_add(l, (struct subject){.name = "zcache",
+                                             .detail = f->cached_codec,
+                                             .ctx = &f->cached,
+                                             .op = cached_op_get}),
+              dense_ratio(&f->cached), reference);
+    n = l->n;
+    lineup_add_peer(l, &config, peer_getter);
+    if (l->n > n) {
+        set_ratio(l->more[n], reference, reference);
+        l->reference = n;
+    }
+    if (lineup_wants(l, PEER_BARE)) {
+        json_t *row = l->n > n ? lineup_add(l, bare_decoder(&f->plain))
+                               : lineup_add_reference(l, bare_decoder(&f->plain));
+
+        set_ratio(row, bare_ratio(&f->plain, order), reference);
+    }
+    if (f->with_dictionary.bytes != NULL) {
+        set_ratio(lineup_add(l, bare_decoder(&f->with_dictionary)),
+                  bare_ratio(&f->with_dictionary, order), reference);
+    }
+}
+
+static void run_dense(struct report *report, const struct corpus *corpus, unsigned threads)
+{
+    struct forms f = {0};
+    struct order order;
+    struct lineup l;
+
+    make_order(&order, corpus, report->opts->skew);
+    lineup_begin(&l, report, "dense-decode", threads);
+    cached_open(&f.cached, corpus, ZCACHE_TIER_DENSE);
+    cached_fill(&f.cached, ZCACHE_TIER_DENSE);
+    f.cached_codec = cached_stats(&f.cached).cache.dictionaries != 0 ? "zstd:3+dict" : "zstd:3";
+    (void)bare_make(&f.plain, BARE_ZSTD, corpus);
+    if (lineup_wants(&l, PEER_BARE) && !bare_make(&f.with_dictionary, BARE_ZSTD_DICT, corpus)) {
+        lineup_miss(&l, PEER_BARE, "too few pages to train a dictionary");
+    }
+    add_dense(&l, &f, &order);
+    lineup_run(&l, &order);
+    lineup_end(&l);
+    bare_free(&f.plain);
+    bare_free(&f.with_dictionary);
+    cached_close(&f.cached);
+    order_free(&order);
+}
+
 static void run(struct report *report, const struct corpus *corpus)
 {
     static const char *const lz4[] = {"lz4-encode", "lz4-decode"};
@@ -165,6 +265,7 @@ static void run(struct report *report, const struct corpus *corpus)
     for (unsigned t = 0; t < threads->n; t++) {
         run_codec(report, corpus, BARE_LZ4, lz4, (unsigned)threads->at[t]);
         run_codec(report, corpus, BARE_ZSTD, zstd, (unsigned)threads->at[t]);
+        run_dense(report, corpus, (unsigned)threads->at[t]);
     }
 }
 

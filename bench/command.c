@@ -1,6 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "command.h"
 
+static void run_once(const struct command *command,
+                     struct report *report,
+                     const struct bench_options *opts,
+                     size_t page_bytes)
+{
+    struct corpus corpus;
+
+    corpus_read(opts, page_bytes, &corpus);
+    report_section(report, &corpus);
+    command->run(report, &corpus);
+    report_section_end(report);
+    corpus_free(&corpus);
+}
+
 int command_run(const struct command *command, int argc, const char **argv)
 {
     struct bench_options opts;
@@ -14,15 +28,13 @@ int command_run(const struct command *command, int argc, const char **argv)
         command->check(&opts);
     }
     report_begin(&report, &opts);
-    for (unsigned i = 0; i < opts.page_bytes.n; i++) {
-        struct corpus corpus;
-
-        corpus_read(&opts, opts.page_bytes.at[i], &corpus);
-        report_section(&report, &corpus);
-        command->run(&report, &corpus);
-        report_section_end(&report);
-        corpus_free(&corpus);
+    for (char **c = opts.corpora; *c != NULL; c++) {
+        opts.corpus = *c;
+        for (unsigned i = 0; i < opts.page_bytes.n; i++) {
+            run_once(command, &report, &opts, opts.page_bytes.at[i]);
+        }
     }
+    report_means(&report);
     report_end(&report);
     options_free(&opts);
     return 0;

@@ -26,7 +26,7 @@
 
 /* What popt reads the options into. */
 struct raw_options {
-    char *corpus;
+    char **corpora;
     char *json;
     char *report_dir;
     char *work_dir;
@@ -176,8 +176,9 @@ static void parse(const struct option_defaults *defaults,
                   struct raw_options *raw)
 {
     const struct poptOption common[] = {
-        {"corpus", 'f', POPT_ARG_STRING, &raw->corpus, 0,
-         "file of pages, one after the other, such as a database", "FILE"},
+        {"corpus", 'f', POPT_ARG_ARGV, &raw->corpora, 0,
+         "file of pages, one after the other, such as a database; may be given more than once",
+         "FILE"},
         {"page-size", 'b', POPT_ARG_STRING, &raw->page_bytes, 0,
          "bytes of a page; a list runs all of them", "N[,N...]"},
         {"pages", 'n', POPT_ARG_INT, &raw->pages, 0,
@@ -282,7 +283,7 @@ void options_read(const struct option_defaults *defaults,
     struct raw_options raw = {.repeats = defaults->repeats, .seconds = 0.5};
 
     parse(defaults, argc, argv, &raw);
-    if (raw.corpus == NULL) {
+    if (raw.corpora == NULL) {
         options_wrong(command, "--corpus FILE is missing: any file of real pages will do; "
                                "scripts/demo makes build/demo/packages.db");
     }
@@ -290,7 +291,8 @@ void options_read(const struct option_defaults *defaults,
     *opts = (struct bench_options){
         .command = command,
         .cases = raw.cases,
-        .corpus = raw.corpus,
+        .corpora = raw.corpora,
+        .corpus = raw.corpora[0],
         .json = raw.json,
         .report_dir = raw.report_dir,
         .work_dir = raw.work_dir,
@@ -317,7 +319,10 @@ void options_read(const struct option_defaults *defaults,
 
 void options_free(struct bench_options *opts)
 {
-    free(opts->corpus);
+    for (char **c = opts->corpora; *c != NULL; c++) {
+        free(*c);
+    }
+    free(opts->corpora);
     free(opts->json);
     free(opts->report_dir);
     free(opts->work_dir);

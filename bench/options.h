@@ -28,10 +28,11 @@ struct option_defaults {
 
 struct bench_options {
     const char *command;
-    char *corpus;     /* file of pages, one after the other */
-    char *json;       /* lines are added to this file; NULL for none */
-    char *report_dir; /* a page of plots is written there; NULL for none */
-    char *work_dir;   /* for files that the benchmark writes and removes; NULL for /tmp */
+    char **corpora;     /* files of pages, one after the other; ends with NULL */
+    const char *corpus; /* of the section */
+    char *json;         /* lines are added to this file; NULL for none */
+    char *report_dir;   /* a page of plots is written there; NULL for none */
+    char *work_dir;     /* for files that the benchmark writes and removes; NULL for /tmp */
     struct number_list page_bytes;
     struct number_list threads;
     struct number_list tenants;

@@ -219,6 +219,120 @@ void report_section_end(struct report *r)
     r->corpus = NULL;
 }
 
+/* ---------------------------------------------------------------------------------------------
+ * Means over the corpora.
+ */
+
+struct mean {
+    double log_sum;
+    double low;
+    double high;
+    unsigned n;
+};
+
+static void mean_add(struct mean *m, const json_t *value)
+{
+    const double x = json_number_value(value);
+
+    if (!json_is_number(value) || !(x > 0)) {
+        return;
+    }
+    m->low = m->n == 0 || x < m->low ? x : m->low;
+    m->high = m->n == 0 || x > m->high ? x : m->high;
+    m->log_sum += log(x);
+    m->n++;
+}
+
+static void mean_print(const struct mean *m, double worst)
+{
+    if (m->n == 0) {
+        (void)printf(" %8s %8s", "-", "-");
+    } else {
+        (void)printf(" %8.3f %8.3f", exp(m->log_sum / m->n), worst);
+    }
+}
+
+static bool same_text(const json_t *a, const json_t *b, const char *key)
+{
+    const char *x = json_string_value(json_object_get(a, key));
+    const char *y = json_string_value(json_object_get(b, key));
+
+    return strcmp(x != NULL ? x : "", y != NULL ? y : "") == 0;
+}
+
+static bool same_place(const json_t *a, const json_t *b)
+{
+    return same_text(a, b, "case") && same_text(a, b, "subject") && same_text(a, b, "detail") &&
+           json_equal(json_object_get(a, "page_bytes"), json_object_get(b, "page_bytes")) &&
+           json_equal(json_object_get(a, "threads"), json_object_get(b, "threads")) &&
+           json_object_get(a, "missing") == NULL && json_object_get(b, "missing") == NULL;
+}
+
+static bool is_first(const struct report *r, size_t index)
+{
+    const json_t *row = json_array_get(r->rows, index);
+
+    if (json_object_get(row, "missing") != NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < index; i++) {
+        if (same_place(json_array_get(r->rows, i), row)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static const char *text_or_none(const json_t *row, const char *key)
+{
+    const char *text = json_string_value(json_object_get(row, key));
+
+    return text != NULL ? text : "";
+}
+
+static void print_means(const struct report *r, const json_t *first)
+{
+    struct mean ratio = {0};
+    struct mean ratio_relative = {0};
+    struct mean relative = {0};
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach(r->rows, i, row)
+    {
+        if (same_place(row, first)) {
+            mean_add(&ratio, json_object_get(row, "ratio"));
+            mean_add(&ratio_relative, json_object_get(row, "ratio_relative"));
+            mean_add(&relative, json_object_get(row, "relative"));
+        }
+    }
+    (void)printf("%-13s %-12s %-12s %3d %7d %4u", text_or_none(first, "case"),
+                 text_or_none(first, "subject"), text_or_none(first, "detail"),
+                 (int)json_integer_value(json_object_get(first, "threads")),
+                 (int)json_integer_value(json_object_get(first, "page_bytes")), relative.n);
+    mean_print(&ratio, ratio.low);
+    mean_print(&ratio_relative, ratio_relative.low);
+    mean_print(&relative, relative.high);
+    (void)putchar('\n');
+}
+
+void report_means(struct report *r)
+{
+    if (r->opts->corpora[0] == NULL || r->opts->corpora[1] == NULL) {
+        return;
+    }
+    (void)printf("geometric means over the corpora, and the worst\n\n%-13s %-12s %-12s %3s %7s %4s "
+                 "%8s %8s %8s %8s %8s %8s\n",
+                 "case", "subject", "", "thr", "page", "of", "ratio", "lowest", "x ref", "lowest",
+                 "x ref ns", "highest");
+    for (size_t i = 0; i < json_array_size(r->rows); i++) {
+        if (is_first(r, i)) {
+            print_means(r, json_array_get(r->rows, i));
+        }
+    }
+    (void)putchar('\n');
+}
+
 void report_end(struct report *r)
 {
     if (r->json != NULL && fclose(r->json) != 0) {

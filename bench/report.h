@@ -71,6 +71,12 @@ void report_missing_row(struct report *r, json_t *row, const char *subject, cons
 /* Print the notes. */
 void report_section_end(struct report *r);
 
+/*
+ * With several corpora: for each case and subject the geometric means over them of its ratio, of its ratio
+ * against the reference's and of its time against the reference's, with the worst of either.
+ */
+void report_means(struct report *r);
+
 /* Close the file and draw the page, if there are any. */
 void report_end(struct report *r);
 

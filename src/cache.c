@@ -27,6 +27,7 @@
 #include "report.h"
 #include "shrinker.h"
 #include "sync_point.h"
+#include "train.h"
 
 #define PAUSE_NS 50000
 
@@ -52,6 +53,8 @@ static void dismantle(struct zcache *cache)
 {
     zc_pressure_stop(cache);
     zc_shrinker_stop(cache);
+    zc_train_stop(cache);
+    zc_train_destroy(cache);
     if (cache->tenants != NULL) {
         zc_tenants_destroy(cache);
     }
@@ -68,6 +71,7 @@ static int assemble(struct zcache *cache)
     rc = rc != 0 ? rc : zc_io_create(cache);
     rc = rc != 0 ? rc : zc_tenants_create(cache);
     rc = rc != 0 ? rc : open_root(cache);
+    rc = rc != 0 ? rc : zc_train_create(cache);
     rc = rc != 0 ? rc : zc_shrinker_start(cache);
     rc = rc != 0 ? rc : zc_pressure_start(cache);
     return rc;
@@ -116,6 +120,7 @@ static int free_page(void *ctx, struct zc_entry *e)
     if (word != 0 && !zc_word_is_same(word)) {
         struct zc_payload *p = zc_word_payload(word);
 
+        zc_core_drop_dict(cache, zc_payload_dict(p));
         zc_core_release(cache, p, zc_payload_size(p), account);
     }
     zc_core_release(cache, e, sizeof(*e), account);
@@ -189,6 +194,7 @@ int zc_cache_close(struct zcache *cache, struct zc_thread *th, bool discard)
     }
     zc_pressure_stop(cache);
     zc_shrinker_stop(cache);
+    zc_train_stop(cache);
     wait_completions(cache);
     atomic_store(&cache->state, ZC_CACHE_CLOSED);
     zc_epoch_drain(th->epoch);

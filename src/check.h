@@ -50,6 +50,7 @@ extern _Thread_local void (*zc_check_hook)(const char *file, int line, const cha
 #define ZC_TAG_EPOCH  0x7a636570u
 #define ZC_TAG_THREAD 0x7a637468u
 #define ZC_TAG_CODECS 0x7a63636fu
+#define ZC_TAG_DICTS  0x7a636469u
 #define ZC_TAG_INDEX  0x7a636978u
 #define ZC_TAG_CHUNK  0x7a636368u
 

@@ -371,6 +371,64 @@ int zc_codec_decode(struct zc_codecs *codecs,
     return instance->impl->decode(set->context[id], dst, len, src, stored, instance->custom);
 }
 
+/* ---------------------------------------------------------------------------------------------- */
+/* Dictionaries. */
+
+const struct zc_codec_dict_impl *zc_codec_dicts(const struct zc_codecs *codecs, uint8_t id)
+{
+    const struct instance *instance = instance_at(codecs, id);
+
+    return instance == NULL ? NULL : instance->impl->dict;
+}
+
+int zc_codec_level(const struct zc_codecs *codecs, uint8_t id)
+{
+    const struct instance *instance = instance_at(codecs, id);
+
+    ZC_ASSERT(instance != NULL);
+    return instance->level;
+}
+
+size_t zc_codec_encode_with(struct zc_codecs *codecs,
+                            struct zc_codec_set *set,
+                            uint8_t id,
+                            const void *encoder,
+                            void *dst,
+                            size_t cap,
+                            const void *src,
+                            size_t len)
+{
+    const struct instance *instance = instance_at(codecs, id);
+
+    ZC_ASSERT(instance != NULL && instance->impl->dict != NULL);
+    zc_lock_assert_none();
+    if (!context_ready(codecs, set, id)) {
+        return ZC_CODEC_NO_MEMORY;
+    }
+    return instance->impl->dict->encode(set->context[id], encoder, dst, cap, src, len);
+}
+
+int zc_codec_decode_with(struct zc_codecs *codecs,
+                         struct zc_codec_set *set,
+                         uint8_t id,
+                         const void *decoder,
+                         void *dst,
+                         size_t len,
+                         const void *src,
+                         size_t stored)
+{
+    const struct instance *instance = instance_at(codecs, id);
+
+    if (instance == NULL || instance->impl->dict == NULL) {
+        return -EBADMSG; /* the number comes from the payload, which may be damaged */
+    }
+    zc_lock_assert_none();
+    if (!context_ready(codecs, set, id)) {
+        return -ENOMEM;
+    }
+    return instance->impl->dict->decode(set->context[id], decoder, dst, len, src, stored);
+}
+
 void zc_codec_set_fini(struct zc_codecs *codecs, struct zc_codec_set *set)
 {
     for (unsigned i = 1; i < ZC_CODEC_INSTANCES_MAX; i++) {

@@ -50,6 +50,43 @@ struct zc_codec_impl {
                   size_t stored,
                   const struct zcache_codec *custom);
     bool decode_needs_context;
+    /* Dictionaries; NULL, all of them, for a codec that has none. */
+    const struct zc_codec_dict_impl *dict;
+};
+
+/**
+ * struct zc_codec_dict_impl - a codec's dictionaries.  A dictionary's content is prepared once for each
+ * level to encode with (an encoder) and once to decode with (a decoder); both refer to the content, which
+ * must outlive them, and are only read by those who use them, any number of threads.
+ */
+struct zc_codec_dict_impl {
+    size_t page_max; /* longest page that it can encode with one */
+    /* Bytes of system memory that train() takes for itself, of all sizes beyond the samples. */
+    size_t (*train_bytes)(size_t cap, size_t n, unsigned accuracy);
+    /* Return: length of the content written to @dict; 0 nothing can be learnt; ZC_CODEC_NO_MEMORY. */
+    size_t (*train)(int level,
+                    void *dict,
+                    size_t cap,
+                    const void *samples,
+                    const size_t *sizes,
+                    size_t n,
+                    unsigned accuracy);
+    void *(*encoder_create)(const struct zc_mem *mem, int level, const void *content, size_t len);
+    void (*encoder_destroy)(void *encoder);
+    void *(*decoder_create)(const struct zc_mem *mem, const void *content, size_t len);
+    void (*decoder_destroy)(void *decoder);
+    size_t (*encode)(void *context,
+                     const void *encoder,
+                     void *dst,
+                     size_t cap,
+                     const void *src,
+                     size_t len);
+    int (*decode)(void *context,
+                  const void *decoder,
+                  void *dst,
+                  size_t len,
+                  const void *src,
+                  size_t stored);
 };
 
 extern const struct zc_codec_impl zc_codec_lz4;
@@ -107,6 +144,36 @@ int zc_codec_decode(struct zc_codecs *codecs,
                     size_t len,
                     const void *src,
                     size_t stored);
+
+/** zc_codec_dicts() - the dictionaries of instance @id's codec; NULL if it has none, or there is no @id. */
+const struct zc_codec_dict_impl *zc_codec_dicts(const struct zc_codecs *codecs, uint8_t id);
+
+/** zc_codec_level() - of instance @id (not 0). */
+int zc_codec_level(const struct zc_codecs *codecs, uint8_t id);
+
+/**
+ * zc_codec_encode_with() - as zc_codec_encode(), with an encoder made of a dictionary for @id's level.
+ *
+ * The bytes are another format than that without a dictionary.
+ */
+size_t zc_codec_encode_with(struct zc_codecs *codecs,
+                            struct zc_codec_set *set,
+                            uint8_t id,
+                            const void *encoder,
+                            void *dst,
+                            size_t cap,
+                            const void *src,
+                            size_t len);
+
+/** zc_codec_decode_with() - as zc_codec_decode(), with a decoder made of the dictionary. */
+int zc_codec_decode_with(struct zc_codecs *codecs,
+                         struct zc_codec_set *set,
+                         uint8_t id,
+                         const void *decoder,
+                         void *dst,
+                         size_t len,
+                         const void *src,
+                         size_t stored);
 
 /** zc_codec_set_fini() - destroy a thread's contexts. */
 void zc_codec_set_fini(struct zc_codecs *codecs, struct zc_codec_set *set);

@@ -26,9 +26,22 @@
  *      level  9         104      277     1033      3577     12793
  *      level 19         269      565     1749      5376     17664
  *      decompression     93       93       93        93        93
+ *
+ * With a dictionary a page is one block and nothing else: no frame's and no block's header, which are the
+ * same for all pages or follow from the length, 5 bytes of some hundred.  The longest block is 128 KiB; a
+ * longer page gains little from a dictionary and gets none.  zstd attaches the prepared tables of the
+ * dictionary (CDict, DDict) where they are: nothing is copied for a page, and all threads share them.
+ *
+ * Training is zstd's fastCover with k and d fixed.  Measured for 112 KiB of dictionary and 4 KiB pages of 13
+ * kinds: a search for the best k and d takes 40 times as long and gains below 1 %, k from 256 to 1024 makes
+ * no more difference than that, and neither do 16 or 48 times as many bytes of samples as of dictionary.
+ * Fewer bits for hashes of what occurs (17 for 20) lose 1 to 3 %, and take an eighth of the memory.
  */
 #define ZSTD_STATIC_LINKING_ONLY
+#define ZDICT_STATIC_LINKING_ONLY
+#define ZSTD_DISABLE_DEPRECATE_WARNINGS /* of blocks, in later versions */
 #include <errno.h>
+#include <zdict.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
@@ -230,6 +243,167 @@ static int decode(void *context,
     return ZSTD_decompressDCtx(d, dst, len, src, stored) == len ? 0 : -EBADMSG;
 }
 
+/* ---- dictionaries --------------------------------------------------------------------------------- */
+
+#define SEGMENT_BYTES 512u /* fastCover's k: what it takes from the samples at a time */
+#define DMER_BYTES    8u   /* its d: what it counts */
+#define PAGE_TYPICAL  4096u
+#define LEVEL_TRAINED                                                                              \
+    3 /* higher ones take up to 70 MiB for training and gain next to nothing by it */
+
+/* What training takes beside the samples: counts and marks for hashes, one of each sample, the dictionary
+ * twice, and a compressor with which it learns how often symbols come. */
+static size_t train_bytes(size_t cap, size_t n, unsigned accuracy)
+{
+    return ((size_t)6 << accuracy) + n * 16 + 2 * cap + ((size_t)3 << 19);
+}
+
+static size_t train(int level,
+                    void *dict,
+                    size_t cap,
+                    const void *samples,
+                    const size_t *sizes,
+                    size_t n,
+                    unsigned accuracy)
+{
+    ZDICT_fastCover_params_t params = {
+        .k = SEGMENT_BYTES,
+        .d = DMER_BYTES,
+        .f = accuracy,
+        .accel = 1,
+        .zParams = {.compressionLevel = level < LEVEL_TRAINED ? 1 : LEVEL_TRAINED},
+    };
+    size_t len = ZDICT_trainFromBuffer_fastCover(dict, cap, samples, sizes, (unsigned)n, params);
+
+    if (ZSTD_getErrorCode(len) == ZSTD_error_memory_allocation) {
+        return ZC_CODEC_NO_MEMORY;
+    }
+    return ZDICT_isError(len) ? 0 : len;
+}
+
+/*
+ * A prepared dictionary and its memory, in one piece: zstd 1.5.4 crashes if the memory that it asks for
+ * itself is refused.
+ */
+struct prepared {
+    const struct zc_mem *mem; /* the table's, which outlives dictionaries */
+    size_t size;
+    const ZSTD_CDict *encoder; /* either */
+    const ZSTD_DDict *decoder;
+    _Alignas(ZC_CACHE_LINE) unsigned char room[];
+};
+
+static struct prepared *prepared_alloc(const struct zc_mem *mem, size_t room)
+{
+    struct prepared *p = mem->alloc(mem->ctx, sizeof(*p) + room);
+
+    if (p != NULL) {
+        p->mem = mem;
+        p->size = sizeof(*p) + room;
+    }
+    return p;
+}
+
+static void prepared_free(void *opaque)
+{
+    struct prepared *p = opaque;
+
+    if (p != NULL) {
+        p->mem->free(p->mem->ctx, p, p->size);
+    }
+}
+
+static void *encoder_create(const struct zc_mem *mem, int level, const void *content, size_t len)
+{
+    const ZSTD_compressionParameters params = ZSTD_getCParams(level, PAGE_TYPICAL, len);
+    const size_t room = ZSTD_estimateCDictSize_advanced(len, params, ZSTD_dlm_byRef);
+    struct prepared *p = prepared_alloc(mem, room);
+
+    if (p == NULL) {
+        return NULL;
+    }
+    p->encoder = ZSTD_initStaticCDict(p->room, room, content, len, ZSTD_dlm_byRef,
+                                      ZSTD_dct_fullDict, params);
+    if (p->encoder == NULL) {
+        prepared_free(p);
+        return NULL;
+    }
+    return p;
+}
+
+static void *decoder_create(const struct zc_mem *mem, const void *content, size_t len)
+{
+    const size_t room = ZSTD_estimateDDictSize(len, ZSTD_dlm_byRef);
+    struct prepared *p = prepared_alloc(mem, room);
+
+    if (p == NULL) {
+        return NULL;
+    }
+    p->decoder =
+        ZSTD_initStaticDDict(p->room, room, content, len, ZSTD_dlm_byRef, ZSTD_dct_fullDict);
+    if (p->decoder == NULL) {
+        prepared_free(p);
+        return NULL;
+    }
+    return p;
+}
+
+static size_t encode_with(void *context,
+                          const void *opaque,
+                          void *dst,
+                          size_t cap,
+                          const void *src,
+                          size_t len)
+{
+    static const ZSTD_frameParameters no_frame = {.noDictIDFlag = 1};
+    const struct prepared *p = opaque;
+    ZSTD_CCtx *c = compress_context(context);
+    size_t n;
+
+    if (c == NULL) {
+        return ZC_CODEC_NO_MEMORY;
+    }
+    n = ZSTD_compressBegin_usingCDict_advanced(c, p->encoder, no_frame, len);
+    if (!ZSTD_isError(n)) {
+        n = ZSTD_compressBlock(c, dst, cap, src, len);
+    }
+    if (ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation) {
+        return ZC_CODEC_NO_MEMORY;
+    }
+    return ZSTD_isError(n) ? 0 : n;
+}
+
+static int decode_with(void *context,
+                       const void *opaque,
+                       void *dst,
+                       size_t len,
+                       const void *src,
+                       size_t stored)
+{
+    const struct prepared *p = opaque;
+    ZSTD_DCtx *d = decompress_context(context);
+
+    if (d == NULL) {
+        return -ENOMEM;
+    }
+    if (ZSTD_isError(ZSTD_decompressBegin_usingDDict(d, p->decoder))) {
+        return -EBADMSG;
+    }
+    return ZSTD_decompressBlock(d, dst, len, src, stored) == len ? 0 : -EBADMSG;
+}
+
+static const struct zc_codec_dict_impl dictionaries = {
+    .page_max = ZSTD_BLOCKSIZE_MAX,
+    .train_bytes = train_bytes,
+    .train = train,
+    .encoder_create = encoder_create,
+    .encoder_destroy = prepared_free,
+    .decoder_create = decoder_create,
+    .decoder_destroy = prepared_free,
+    .encode = encode_with,
+    .decode = decode_with,
+};
+
 const struct zc_codec_impl zc_codec_zstd = {
     .name = "zstd",
     .level_min = -7,
@@ -240,4 +414,5 @@ const struct zc_codec_impl zc_codec_zstd = {
     .encode = encode,
     .decode = decode,
     .decode_needs_context = true,
+    .dict = &dictionaries,
 };

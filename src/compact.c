@@ -107,11 +107,14 @@ static int copy_and_swap(const struct zc_where *w,
     copy = zc_page_new_payload(w->cache, node, account, zc_payload_raw_len(old), stored, codec);
     if (copy != NULL) {
         copy->checksum = old->checksum;
+        zc_payload_set_dict(copy, zc_payload_dict(old));
+        zc_dicts_ref(w->cache->dicts, zc_payload_dict(old));
         (void)memcpy(zc_payload_data(copy), zc_payload_data(old), stored);
         ZC_SYNC_POINT("compact.copied", key);
         if (swap_in(w, key, word, copy)) {
             return 1;
         }
+        zc_core_drop_dict(w->cache, zc_payload_dict(copy));
         zc_page_free_payload(copy);
     }
     zc_quota_refund(account, bytes);

@@ -249,14 +249,32 @@ void zc_core_release(struct zcache *cache, void *ptr, size_t size, struct zc_acc
     zc_progress_signal(cache);
 }
 
-/* The epoch's function: @arg is the account, its lowest bit set for a frame. */
+#define ARG_FRAME     1u
+#define ARG_WITH_DICT 2u
+
+_Static_assert(_Alignof(struct zc_account) > (ARG_FRAME | ARG_WITH_DICT), "its address has room");
+
+void zc_core_dict_over(struct zcache *cache)
+{
+    atomic_store(&cache->dicts_over, 1);
+    zc_bell_ring(cache, ZC_BELL_DICT);
+}
+
+void zc_core_drop_dict(struct zcache *cache, uint16_t id)
+{
+    if (id != ZC_DICT_NO_ID && zc_dicts_unref(cache->dicts, id)) {
+        zc_core_dict_over(cache);
+    }
+}
+
+/* The epoch's function: @arg is the account, its lowest bits what the memory is. */
 static void free_retired(void *ctx, void *ptr, size_t bytes, void *arg)
 {
     struct zcache *cache = ctx;
     uintptr_t a = (uintptr_t)arg;
-    struct zc_account *account = (struct zc_account *)(a & ~(uintptr_t)1);
+    struct zc_account *account = (struct zc_account *)(a & ~(uintptr_t)(ARG_FRAME | ARG_WITH_DICT));
 
-    if ((a & 1) != 0) {
+    if ((a & ARG_FRAME) != 0) {
         struct zc_frame *frame = ptr;
 
         /* No reader can take a new pin now; if there are any, the last unpin frees. */
@@ -264,12 +282,16 @@ static void free_retired(void *ctx, void *ptr, size_t bytes, void *arg)
             return;
         }
     }
+    if ((a & ARG_WITH_DICT) != 0) {
+        zc_core_drop_dict(cache, zc_payload_dict(ptr));
+    }
     zc_core_release(cache, ptr, bytes, account);
 }
 
 void zc_core_retire_payload(struct zc_thread *th, struct zc_payload *p, struct zc_account *account)
 {
-    uintptr_t arg = (uintptr_t)account | (zc_payload_is_raw(p) ? 1u : 0u);
+    uintptr_t arg = (uintptr_t)account | (zc_payload_is_raw(p) ? ARG_FRAME : 0u) |
+                    (zc_payload_dict(p) != ZC_DICT_NO_ID ? ARG_WITH_DICT : 0u);
 
     zc_epoch_retire(th->epoch, p, zc_payload_size(p), (void *)arg);
 }
@@ -542,6 +564,9 @@ int zc_core_init(struct zcache *cache)
         rc = make_codecs(cache);
     }
     if (rc == 0) {
+        rc = zc_dicts_create(zc_core_mem(cache, ZC_MEM_DICT), cache->codecs, &cache->dicts);
+    }
+    if (rc == 0) {
         rc = zc_index_create(zc_core_mem(cache, ZC_MEM_INDEX),
                              cache->opt.capacity_bytes / zc_pool_round(sizeof(struct zc_entry)),
                              &cache->index);
@@ -566,6 +591,9 @@ void zc_core_fini(struct zcache *cache)
     zc_index_destroy(&cache->index);
     if (cache->epoch != NULL) {
         zc_epoch_destroy(&cache->epoch);
+    }
+    if (cache->dicts != NULL) {
+        zc_dicts_destroy(&cache->dicts);
     }
     if (cache->codecs != NULL) {
         zc_codecs_destroy(&cache->codecs);

@@ -14,6 +14,7 @@
 
 #include "check.h"
 #include "codec.h"
+#include "dict.h"
 #include "entry.h"
 #include "epoch.h"
 #include "index.h"
@@ -28,6 +29,7 @@ struct zc_tenants;
 struct zc_io;
 struct zc_shrinker;
 struct zc_pressure;
+struct zc_train;
 
 enum zc_cache_state {
     ZC_CACHE_OPEN = 0,
@@ -40,6 +42,7 @@ enum zc_mem_kind {
     ZC_MEM_TENANT,
     ZC_MEM_THREAD,
     ZC_MEM_IO,
+    ZC_MEM_DICT,
     ZC_MEM_KINDS
 };
 
@@ -67,7 +70,8 @@ enum zc_bell_reason {
     ZC_BELL_URGENT = 1 << 2,   /* somebody waits for room at the capacity */
     ZC_BELL_DRAIN = 1 << 3,    /* a limit was lowered below its charge */
     ZC_BELL_COMPACT = 1 << 4,  /* slabs are sparse */
-    ZC_BELL_STOP = 1 << 5
+    ZC_BELL_STOP = 1 << 5,
+    ZC_BELL_DICT = 1 << 6 /* a sample is ready, or a dictionary is over */
 };
 
 /** struct zc_bell - wakes the shrinker; rings are coalesced. */
@@ -103,6 +107,7 @@ struct zcache {
     uint64_t prepaid_max;
     struct zc_epoch *epoch;
     struct zc_codecs *codecs;
+    struct zc_dicts *dicts;
     struct zc_index *index;
     struct zc_threads threads;
     struct zc_tenants *tenants;
@@ -110,6 +115,7 @@ struct zcache {
     struct zc_io *io;
     struct zc_shrinker *shrinker;
     struct zc_pressure *pressure; /* NULL: it follows none */
+    struct zc_train *train;       /* NULL: no dictionaries */
     bool threads_up;              /* threads is initialised */
     struct zc_thread *spare;      /* in turn, of whoever set spare_busy */
     /* atomic */
@@ -119,6 +125,7 @@ struct zcache {
     _Atomic uint32_t completing;         /* threads inside a completion; a close waits for 0 */
     _Atomic uint8_t codec[ZCACHE_TIERS]; /* instance that a tier encodes with now */
     _Atomic uint64_t bad_completions;
+    _Atomic int dicts_over; /* there are dictionaries that nobody refers to any more */
     _Atomic uint64_t entry_bytes;
     _Atomic uint64_t prepaid;    /* charged for metadata, not used yet */
     _Atomic int compacting;      /* somebody is at it */
@@ -235,6 +242,12 @@ void zc_core_retire_payload(struct zc_thread *th, struct zc_payload *p, struct z
 /** zc_core_retire_word() - as above for what an entry pointed to; nothing for a same-filled page.
  * */
 void zc_core_retire_word(struct zc_thread *th, uint64_t word, struct zc_account *account);
+
+/** zc_core_drop_dict() - a payload of dictionary @id is gone; for those freed without the epoch. */
+void zc_core_drop_dict(struct zcache *cache, uint16_t id);
+
+/** zc_core_dict_over() - nobody refers to a dictionary any more: the shrinker frees it. */
+void zc_core_dict_over(struct zcache *cache);
 
 /** zc_core_unref_entry() - let go of an entry; the last one retires it. */
 void zc_core_unref_entry(struct zcache *cache,

@@ -25,7 +25,7 @@
 /**
  * struct zc_payload - head of the stored bytes, which follow it.
  * @meta:     raw length - 1 (20 bits), stored length - 1 (20), codec instance (8), dictionary (16).
- * @checksum: of the stored bytes.
+ * @checksum: of the stored bytes, and of the dictionary.
  * @version:  low bits of the entry's version at the time, for verification.
  */
 struct zc_payload {
@@ -61,6 +61,17 @@ static inline uint32_t zc_payload_stored_len(const struct zc_payload *p)
 static inline uint8_t zc_payload_codec(const struct zc_payload *p)
 {
     return (uint8_t)(p->meta >> 40);
+}
+
+/** zc_payload_dict() - number of the dictionary that decodes it; 0 for none. */
+static inline uint16_t zc_payload_dict(const struct zc_payload *p)
+{
+    return (uint16_t)(p->meta >> 48);
+}
+
+static inline void zc_payload_set_dict(struct zc_payload *p, uint16_t dict)
+{
+    p->meta |= (uint64_t)dict << 48;
 }
 
 static inline bool zc_payload_is_raw(const struct zc_payload *p)

@@ -31,6 +31,7 @@
     X(thread, "threads of the library's own")                                                      \
     X(watch, "what the thread sleeps on that looks at them")                                       \
     X(codec, "contexts of a codec that a test registers")                                          \
+    X(train, "what a codec's library takes to train a dictionary")                                 \
     X(file, "files of the system that tell of memory pressure")
 
 #define ZC_FAULT_ENUM_(site, what) ZC_FAULT_##site,

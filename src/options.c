@@ -143,6 +143,7 @@ static const struct option options[] = {
         100,
         3600000,
         "a whole number from 100 to 3600000"),
+    ROW("dictionary", SIZE, dictionary_bytes, 0, 1u << 20, "a size from 0 to 1M"),
 };
 
 static const char *const full_names[] = {

@@ -91,9 +91,16 @@ void zc_page_free_payload(struct zc_payload *p)
     }
 }
 
+/* Of the bytes and of the dictionary's number: bytes that need one are not to be taken for others. */
+static uint32_t checksum_of(const struct zc_payload *p)
+{
+    return zc_checksum(zc_payload_data(p), zc_payload_stored_len(p)) ^
+           zc_payload_dict(p) * UINT32_C(0x9e3779b1);
+}
+
 void zc_page_seal(struct zc_payload *p)
 {
-    p->checksum = zc_checksum(zc_payload_data(p), zc_payload_stored_len(p));
+    p->checksum = checksum_of(p);
 }
 
 /* ---- dirty and clean ----------------------------------------------------------------------- */
@@ -415,8 +422,7 @@ bool zc_page_head_possible(const struct zcache *cache, const struct zc_payload *
 
 bool zc_page_intact(const struct zcache *cache, const struct zc_payload *p)
 {
-    return zc_page_head_possible(cache, p) &&
-           zc_checksum(zc_payload_data(p), zc_payload_stored_len(p)) == p->checksum;
+    return zc_page_head_possible(cache, p) && checksum_of(p) == p->checksum;
 }
 
 /*
@@ -435,6 +441,21 @@ bool zc_page_may_pin(const struct zcache *cache, struct zc_payload *p)
     }
     atomic_store_explicit(&frame->verified, 1, memory_order_relaxed);
     return true;
+}
+
+/* The page's own checksum covers what the stored bytes', which would be looked at twice, do. */
+static int decode_with_dictionary(struct zcache *cache,
+                                  struct zc_thread *th,
+                                  const struct zc_payload *p,
+                                  void *buf)
+{
+    const struct zc_dict *dict = zc_dicts_find(cache->dicts, zc_payload_dict(p));
+
+    if (ZC_UNLIKELY(dict == NULL)) {
+        return -EBADMSG;
+    }
+    return zc_dict_decode(dict, &th->codecs, zc_payload_codec(p), buf, zc_payload_raw_len(p),
+                          zc_payload_data(p), zc_payload_stored_len(p));
 }
 
 int zc_page_decode(struct zcache *cache,
@@ -460,6 +481,9 @@ int zc_page_decode(struct zcache *cache,
         /* The copy is checked, not the source: it is in the CPU's cache by then. */
         (void)memcpy(buf, data, stored);
         return ZC_LIKELY(zc_checksum(buf, stored) == p->checksum) ? 0 : -EBADMSG;
+    }
+    if (zc_payload_dict(p) != ZC_DICT_NO_ID) {
+        return decode_with_dictionary(cache, th, p, buf);
     }
     if (ZC_UNLIKELY(zc_checksum(data, stored) != p->checksum)) {
         return -EBADMSG;

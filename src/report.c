@@ -95,6 +95,8 @@ static void set_cache(struct zcache *cache, struct zcache_stats *out)
     out->cache.tenant_bytes = atomic_load(&cache->mem[ZC_MEM_TENANT].bytes);
     out->cache.thread_bytes =
         atomic_load(&cache->mem[ZC_MEM_THREAD].bytes) + atomic_load(&cache->mem[ZC_MEM_IO].bytes);
+    out->cache.dict_bytes = atomic_load(&cache->mem[ZC_MEM_DICT].bytes);
+    out->cache.dictionaries = zc_dicts_count(cache->dicts);
     out->cache.io_bytes = zc_io_bytes(cache);
     out->cache.retired_bytes = zc_epoch_retired_bytes(cache->epoch);
     /* Derived, so that pins of one frame share no line but the frame's own. */

@@ -38,6 +38,7 @@
 #include "fault.h"
 #include "mathx.h"
 #include "reclaim.h"
+#include "train.h"
 
 #define FAILURES_MAX 16u
 #define VISIT_MIN    (UINT64_C(4) << 10)
@@ -361,6 +362,7 @@ static bool compress_once(struct zc_shrinker *s, struct zc_thread *th)
         }
         zc_tenant_leave(t);
     }
+    zc_train_work(s->cache, th);
     zc_epoch_poll(th->epoch);
     return any;
 }

@@ -285,6 +285,7 @@ static void record_fill(struct zcache_tenant *t,
     for (int tier = 0; tier < ZCACHE_TIERS; tier++) {
         zc_worth_init(&t->worth[tier]);
     }
+    t->learn = (struct zc_learn){NULL};
 }
 
 static struct zc_list *name_bucket(struct zc_tenants *ts, const struct zcache_tenant *t)
@@ -405,11 +406,24 @@ static void hist_hand_over(struct zcache_tenant *t)
     mem->free(mem->ctx, hist, ZCACHE_LATENCIES * sizeof(*hist));
 }
 
+static void give_up_dictionary(struct zcache_tenant *t)
+{
+    struct zc_dict *dict = atomic_exchange(&t->learn.dict, NULL);
+
+    if (dict != NULL) {
+        zc_stat_add(t->stat, ZC_C_dict_retired, 1);
+        if (zc_dict_give_up(dict)) {
+            zc_core_dict_over(t->cache);
+        }
+    }
+}
+
 void zc_tenant_finish_close(struct zcache_tenant *t)
 {
     struct zc_tenants *ts = t->cache->tenants;
 
     ZC_ASSERT(zc_quota_charge(t->account) == 0 && atomic_load(&t->n_pages) == 0);
+    give_up_dictionary(t);
     zc_stat_fold(t->parent->stat, t->stat);
     hist_hand_over(t);
     zc_lock_acquire(&ts->lock);

@@ -31,6 +31,21 @@ struct zc_store {
     bool busy; /* under lock */
 };
 
+/** struct zc_learn - what a tenant has learnt about its pages: train.h. */
+struct zc_learn {
+    _Atomic(struct zc_dict *) dict; /* of its own; release, acquire; NULL: its parent's */
+    _Atomic uint32_t plain;         /* neither */
+    _Atomic uint32_t refused;       /* trainings in a row that gained too little */
+    _Atomic uint32_t spread;        /* a sample is taken of 2^spread times as much as the first */
+    _Atomic uint64_t seen_bytes;    /* raw bytes encoded for the dense tier */
+    _Atomic uint64_t
+        due_bytes; /* of them: when to take a sample; UINT64_MAX: when the ratio falls */
+    _Atomic uint64_t again_bytes; /* of them: not before, even then */
+    _Atomic uint64_t raw_bytes;   /* encoded since the ratio was looked at */
+    _Atomic uint64_t stored_bytes;
+    _Atomic uint64_t expected; /* stored bytes of 65536 raw ones; 0: nothing known */
+};
+
 struct zcache_tenant {
     uint32_t tag;
     _Atomic uint32_t state;
@@ -78,6 +93,7 @@ struct zcache_tenant {
     _Atomic uint32_t cursor;      /* slot after which a sweep of the subtree goes on */
     _Atomic uint64_t raw_surplus; /* asked of the shrinker: raw pages to demote ahead of need */
     struct zc_worth worth[ZCACHE_TIERS];
+    struct zc_learn learn;
     _Atomic(struct zc_hist *) hist; /* ZCACHE_LATENCIES, made at the first sample */
     struct zc_lru *lru[];           /* one per node, lying there; set once */
 };

@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "sync_point.h"
+#include "train.h"
 
 /* ---- demote -------------------------------------------------------------------------------- */
 
@@ -123,14 +124,45 @@ static bool worth_encoding(const struct form *f, enum zcache_tier to)
     return !zc_word_is_same(f->word) && (f->flags & never) == 0;
 }
 
+/* Encoded bytes, and what they were encoded with. */
+struct packed {
+    const char *bytes;
+    size_t len; /* 0: too many; ZC_CODEC_NO_MEMORY */
+    uint8_t codec;
+    struct zc_dict *dict; /* referenced, until a payload takes that over; NULL for none */
+};
+
+/* Step 3. */
+static struct packed encode(const struct zc_where *w,
+                            enum zcache_tier to,
+                            uint8_t codec,
+                            char *raw,
+                            uint32_t raw_len,
+                            size_t cap)
+{
+    struct zc_codec_set *set = &w->thread->codecs;
+    char *room = raw + w->cache->opt.page_max_bytes;
+    struct packed p = {.bytes = room, .codec = codec};
+
+    if (to == ZCACHE_TIER_DENSE) {
+        p.dict = zc_train_dictionary(w->tenant, w->thread, codec, raw_len);
+    }
+    p.len = p.dict != NULL ? zc_dict_encode(p.dict, set, codec, room, cap, raw, raw_len)
+                           : zc_codec_encode(w->cache->codecs, set, codec, room, cap, raw, raw_len);
+    if (to == ZCACHE_TIER_DENSE && p.len != ZC_CODEC_NO_MEMORY) {
+        zc_train_note(w->tenant, raw, raw_len, p.len == 0 ? cap : p.len);
+    }
+    return p;
+}
+
 /* Step 4.  The new payload, its bytes reserved; NULL if there is no room. */
 static struct zc_payload *build(const struct zc_where *w,
                                 const struct zc_entry *e,
                                 uint32_t raw_len,
-                                uint32_t stored,
-                                uint8_t codec,
-                                const void *bytes)
+                                const struct packed *packed)
 {
+    uint32_t stored = (uint32_t)packed->len;
+    uint8_t codec = packed->codec;
     struct zc_account *account = w->tenant->account;
     size_t need = zc_page_bytes(stored, codec);
     struct zc_payload *p;
@@ -143,7 +175,10 @@ static struct zc_payload *build(const struct zc_where *w,
         zc_quota_refund(account, need);
         return NULL;
     }
-    (void)memcpy(zc_payload_data(p), bytes, stored);
+    (void)memcpy(zc_payload_data(p), packed->bytes, stored);
+    if (packed->dict != NULL) {
+        zc_payload_set_dict(p, packed->dict->id);
+    }
     zc_page_seal(p);
     return p;
 }
@@ -155,6 +190,46 @@ static void unbuild(const struct zc_where *w, struct zc_payload *p)
     zc_core_release(w->cache, p, size, w->tenant->account);
 }
 
+static void count_demotion(const struct zc_where *w,
+                           enum zcache_tier to,
+                           uint32_t raw_len,
+                           const struct packed *packed)
+{
+    struct zc_stat *stat = w->tenant->stat;
+    bool dict = packed->dict != NULL;
+
+    zc_stat_tier_add(stat, to, ZC_TC_demotions, 1);
+    if (to == ZCACHE_TIER_DENSE) {
+        zc_stat_add(stat, dict ? ZC_C_dense_dict_raw_bytes : ZC_C_dense_plain_raw_bytes, raw_len);
+        zc_stat_add(stat, dict ? ZC_C_dense_dict_bytes : ZC_C_dense_plain_bytes, packed->len);
+    }
+}
+
+/* Steps 4 and 5; a payload that is swapped in takes over the dictionary's reference. */
+static enum zc_tier_outcome build_and_swap(const struct zc_where *w,
+                                           struct zc_entry *e,
+                                           const struct form *f,
+                                           enum zcache_tier to,
+                                           struct packed *packed,
+                                           uint64_t *freed_out)
+{
+    struct zc_payload *p = build(w, e, f->sizes.raw, packed);
+    enum zc_tier_outcome outcome;
+
+    if (p == NULL) {
+        return ZC_TIER_NO_ROOM;
+    }
+    outcome = swap_form(w, e, f, zc_word_of(p), 0, to, 0);
+    if (outcome == ZC_TIER_MOVED) {
+        *freed_out = f->sizes.allocated - zc_page_bytes((uint32_t)packed->len, packed->codec);
+        count_demotion(w, to, f->sizes.raw, packed);
+        packed->dict = NULL;
+    } else {
+        unbuild(w, p);
+    }
+    return outcome;
+}
+
 static enum zc_tier_outcome encode_and_swap(const struct zc_where *w,
                                             struct zc_entry *e,
                                             const struct form *f,
@@ -162,38 +237,25 @@ static enum zc_tier_outcome encode_and_swap(const struct zc_where *w,
                                             char *raw,
                                             uint64_t *freed_out)
 {
-    struct zc_sizes old = f->sizes;
-    char *packed = raw + w->cache->opt.page_max_bytes;
     uint8_t codec = atomic_load_explicit(&w->cache->codec[to], memory_order_relaxed);
     enum zc_tier_outcome outcome;
-    struct zc_payload *p;
-    size_t n;
+    struct packed packed;
 
     if (codec == ZC_CODEC_NONE) {
         return ZC_TIER_KEPT; /* the tier was turned off since the page was chosen for it */
     }
-    n = zc_codec_encode(w->cache->codecs, &w->thread->codecs, codec, packed,
-                        f->stored_len - f->stored_len / 8, raw, old.raw);
+    packed = encode(w, to, codec, raw, f->sizes.raw, f->stored_len - f->stored_len / 8);
     ZC_SYNC_POINT("tier.encoded", e->key);
-    if (n == ZC_CODEC_NO_MEMORY) {
-        return ZC_TIER_NO_ROOM;
-    }
-    if (n == 0) {
+    if (packed.len == ZC_CODEC_NO_MEMORY) {
+        outcome = ZC_TIER_NO_ROOM;
+    } else if (packed.len == 0) {
         zc_stat_tier_add(w->tenant->stat, to, ZC_TC_demote_rejects, 1);
-        return move_along(
+        outcome = move_along(
             w, e, f, to, to == ZCACHE_TIER_FAST ? (unsigned)ZC_F_NO_FAST : (unsigned)ZC_F_NO_DENSE);
-    }
-    p = build(w, e, old.raw, (uint32_t)n, codec, packed);
-    if (p == NULL) {
-        return ZC_TIER_NO_ROOM;
-    }
-    outcome = swap_form(w, e, f, zc_word_of(p), 0, to, 0);
-    if (outcome == ZC_TIER_MOVED) {
-        *freed_out = old.allocated - zc_page_bytes((uint32_t)n, codec);
-        zc_stat_tier_add(w->tenant->stat, to, ZC_TC_demotions, 1);
     } else {
-        unbuild(w, p);
+        outcome = build_and_swap(w, e, f, to, &packed, freed_out);
     }
+    zc_train_unref(w->cache, packed.dict);
     return outcome;
 }
 

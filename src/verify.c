@@ -12,6 +12,7 @@
  *     dirty, same-filled, incompressible per tenant = the tenant's counts
  *     a tenant's charge              = its pages + its children's charges (+ replaced frames that
  *                                      are pinned, + what the store has in hand)
+ *     references of a dictionary     = its payloads (+ its owner), and its content its checksum
  *     list lengths, pool, checksum of every payload
  *
  * Locks: shard locks one at a time for the walk; list locks one at a time.
@@ -26,6 +27,7 @@
 #include "page.h"
 #include "report.h"
 #include "shrinker.h"
+#include "train.h"
 
 #define ATTEMPTS 8
 
@@ -47,6 +49,7 @@ struct recount {
     struct count **by_slot; /* for slots that have pages */
     uint32_t n_slots;
     uint64_t entries;
+    uint64_t dict_refs[ZC_DICTS_MAX]; /* by place */
     const char *wrong;
     struct zcache_key key; /* where */
     int rc;
@@ -84,6 +87,11 @@ static int check_bytes(struct recount *r, struct zc_entry *e, uint64_t word)
                    ? 0
                    : complain(r, -EBADMSG, "a same-filled page's record is damaged", e->key);
     }
+    if (zc_payload_dict(p) != ZC_DICT_NO_ID &&
+        zc_dicts_find(r->cache->dicts, zc_payload_dict(p)) == NULL) {
+        return complain(r, -EBADMSG, "a payload's dictionary is not there", e->key);
+    }
+    r->dict_refs[zc_payload_dict(p) % ZC_DICTS_MAX] += zc_payload_dict(p) != ZC_DICT_NO_ID;
     if (!zc_page_intact(r->cache, p)) {
         return complain(r, -EBADMSG, "a payload does not match its checksum or its head", e->key);
     }
@@ -210,6 +218,21 @@ static const char *compare_tenant(struct recount *r, struct zcache_tenant *t)
     return compare_charge(r, t, c);
 }
 
+/* Nobody encodes now, so what refers to it are its payloads, and its owner. */
+static int compare_dictionary(void *ctx, struct zc_dict *dict)
+{
+    struct recount *r = ctx;
+    uint64_t refs =
+        r->dict_refs[dict->id % ZC_DICTS_MAX] + (atomic_load(&dict->place->leaving) == 0);
+
+    if (!zc_dict_intact(dict)) {
+        r->wrong = "a dictionary is damaged";
+    } else if (atomic_load(&dict->place->refs) != refs) {
+        r->wrong = "a dictionary's references are not its payloads and its owner";
+    }
+    return r->wrong != NULL;
+}
+
 static const char *compare_all(struct recount *r)
 {
     for (uint32_t slot = 0; slot < r->n_slots; slot++) {
@@ -227,6 +250,9 @@ static const char *compare_all(struct recount *r)
     }
     if (zc_index_entries(r->cache->index) != r->entries) {
         return "the index's count is not the number of its entries";
+    }
+    if (zc_dicts_walk(r->cache->dicts, compare_dictionary, r) != 0) {
+        return r->wrong;
     }
     for (unsigned i = 0; i < r->cache->topo.n_nodes; i++) {
         const char *wrong = zc_pool_verify(r->cache->pool[i]);
@@ -290,6 +316,7 @@ int zc_verify(struct zcache *cache, struct zc_thread *th)
 {
     int rc = -EAGAIN;
 
+    zc_train_pause(cache);
     zc_shrinker_pause(cache);
     for (int i = 0; i < ATTEMPTS && rc == -EAGAIN; i++) {
         struct recount r = {.cache = cache, .thread = th};
@@ -302,5 +329,6 @@ int zc_verify(struct zcache *cache, struct zc_thread *th)
         recount_fini(&r);
     }
     zc_shrinker_resume(cache);
+    zc_train_resume(cache);
     return rc;
 }

@@ -71,7 +71,16 @@ extern "C" {
     X(load_errors, counter, pages, "pages whose load failed")                                      \
     X(discarded_pages, counter, pages, "pages and ranges given to the discard callback")           \
     X(corrupt, counter, events, "payloads found damaged")                                          \
-    X(compact_moves, counter, objects, "payloads and records moved to win back sparse memory")
+    X(compact_moves, counter, objects, "payloads and records moved to win back sparse memory")     \
+    X(dict_trainings, counter, events, "dictionaries trained and compared")                        \
+    X(dict_kept, counter, events, "of these, kept")                                                \
+    X(dict_refused, counter, events, "of these, refused because they gained too little")           \
+    X(dict_failures, counter, events, "samples and trainings given up, for lack of room or data")  \
+    X(dict_retired, counter, events, "dictionaries that encode nothing new any more")              \
+    X(dense_dict_raw_bytes, counter, bytes, "raw bytes of pages made dense with a dictionary")     \
+    X(dense_dict_bytes, counter, bytes, "what the codec made of them")                             \
+    X(dense_plain_raw_bytes, counter, bytes, "raw bytes of pages made dense without a dictionary") \
+    X(dense_plain_bytes, counter, bytes, "what the codec made of them")
 
 /* Counters of a tenant and tier. */
 #define ZCACHE_TIER_COUNTERS(X)                                                                    \
@@ -108,6 +117,8 @@ extern "C" {
     X(index_bytes, gauge, bytes, "index")                                                          \
     X(tenant_bytes, gauge, bytes, "records of tenants")                                            \
     X(thread_bytes, gauge, bytes, "threads' contexts and buffers, records of batches")             \
+    X(dict_bytes, gauge, bytes, "dictionaries in all their forms, samples and training")           \
+    X(dictionaries, gauge, dictionaries, "dictionaries that encode or decode")                     \
     X(io_bytes, gauge, bytes, "bytes of pages in the store's hands")                               \
     X(retired_bytes, gauge, bytes, "replaced memory that readers may still see")                   \
     X(pins, gauge, pins, "pins held by callers")                                                   \

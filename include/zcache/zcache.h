@@ -90,6 +90,10 @@ enum zcache_pressure {
  * @pressure_quiet_ms:  time without pressure before the bound is raised, 100 to 3600000, default
  *                      10000; the system is looked at 16 times as often, at most once a second and
  *                      at least 20 times.
+ * @dictionary_bytes:   largest dictionary for the dense tier's codec, if that can use one, as "zstd" can;
+ *                      0 to 1 MiB, default 112 KiB, and never more than 1/512 of the capacity; below 16 KiB
+ *                      there is none.  They are trained in the background from what is demoted, and kept
+ *                      where they gain.
  */
 struct zcache_options {
     size_t struct_size;
@@ -117,13 +121,14 @@ struct zcache_options {
     uint32_t pressure_low_percent;
     uint32_t pressure_stall_percent;
     uint32_t pressure_quiet_ms;
+    uint32_t dictionary_bytes;
 };
 
 #define ZCACHE_OPTIONS_INIT                                                                        \
     {                                                                                              \
         sizeof(struct zcache_options), 0, 65536, 25, 50, 60, 95, 90, ZCACHE_FULL_WAIT, 10000, 256, \
             32, 64, "lz4", "zstd:3", NULL, NULL, NULL, 10, ZCACHE_PRESSURE_OFF, 25, 95, 85, 10,    \
-            10000                                                                                  \
+            10000, 114688                                                                          \
     }
 
 /** enum zcache_close_flags - how zcache_close() treats dirty pages. */
@@ -173,7 +178,7 @@ ZCACHE_API int zcache_close(struct zcache *cache, unsigned flags) ZCACHE_MUST_CH
  *             (wait, help, reject), max_stall_ms, inflight_pages, batch_pages, latency_sample,
  *             feed_percent, pressure (off, cgroup, psi, both), pressure_floor_percent,
  *             pressure_high_percent, pressure_low_percent, pressure_stall_percent,
- *             pressure_quiet_ms.
+ *             pressure_quiet_ms, dictionary.
  * @error:     receives one sentence about what is wrong, may be NULL.
  * @error_cap: room there in bytes.
  *

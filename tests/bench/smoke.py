@@ -28,7 +28,8 @@ QUANTILES = ["p50_ns", "p99_ns", "p999_ns"]
 # Command: its cases, each with the subjects that must be there, measured or named as missing.
 COMMANDS = {
     "codec": {"lz4-encode": {"bare", "memcpy"}, "lz4-decode": {"bare", "memcpy"},
-              "zstd-encode": {"bare", "memcpy"}, "zstd-decode": {"bare", "memcpy"}},
+              "zstd-encode": {"bare", "memcpy"}, "zstd-decode": {"bare", "memcpy"},
+              "dense-decode": {"bare", "rocksdb-csc"}},
     "hit": {"get-raw": {"memcpy", "rocksdb-lru", "rocksdb-hcc"},
             "get-fast": {"bare", "rocksdb-csc"},
             "get-dense": {"bare", "rocksdb-csc", "nbdkit-zstd"},
