@@ -54,7 +54,7 @@ static void teardown(struct fixture *f)
 static void demote_all(struct fixture *f, struct zcache_tenant *t)
 {
     for (unsigned node = 0; node < f->cache->topo.n_nodes; node++) {
-        struct zc_lru *lru = &t->lru[node];
+        struct zc_lru *lru = t->lru[node];
         uint64_t budget = zc_lru_length(lru, ZCACHE_TIER_RAW);
 
         while (budget > 0) {
