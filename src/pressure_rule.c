@@ -71,7 +71,7 @@ static void lose_patience(struct zc_pressure_state *state,
                           uint64_t now_ns)
 {
     if (state->raised_ns > state->lowered_ns &&
-        !since(state->raised_ns, now_ns, 2 * state->patience * rules->quiet_ns)) {
+        !since(state->raised_ns, now_ns, UINT64_C(2) * state->patience * rules->quiet_ns)) {
         state->patience = ZC_MIN(state->patience * 2, PATIENCE_MAX);
     }
 }
@@ -148,7 +148,7 @@ enum zc_pressure_move zc_pressure_rule(struct zc_pressure_state *state,
         return ZC_PRESSURE_KEPT;
     }
     if (state->patience > 1 && since(ZC_MAX(state->pressed_ns, state->raised_ns), look->now_ns,
-                                     4 * state->patience * rules->quiet_ns)) {
+                                     UINT64_C(4) * state->patience * rules->quiet_ns)) {
         state->patience /= 2;
         state->pressed_ns = zc_sub_sat(look->now_ns, state->patience * rules->quiet_ns);
     }

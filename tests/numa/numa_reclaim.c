@@ -61,8 +61,8 @@ static void each_node_is_emptied_by_itself(void **state)
 {
     struct zcache *cache = open_cache(64 * MIB, NULL, PLAIN ",start_percent=100");
     struct zcache_tenant *root = zcache_root(cache);
-    uint64_t before[NODES_MAX];
-    uint64_t process_before[NODES_MAX];
+    uint64_t before[NODES_MAX] = {0};
+    uint64_t process_before[NODES_MAX] = {0};
 
     (void)state;
     fill_all(root);
@@ -73,7 +73,7 @@ static void each_node_is_emptied_by_itself(void **state)
         assert_int_equal(zcache_shrink_node(root, machine.node[n].id, 64 * MIB, 10000, &result),
                          -EAGAIN);
         assert_int_equal(result.evicted_pages, 2 * N);
-        expect_freed(cache, before, process_before, n, 2 * N * PAGE);
+        expect_freed(cache, before, process_before, n, UINT64_C(2) * N * PAGE);
         const struct zcache_stats stats = stats_of(root);
         check_identities(&stats);
         for (unsigned i = 0; i < machine.n_nodes; i++) {

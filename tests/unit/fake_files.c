@@ -24,11 +24,14 @@ static struct {
 static unsigned n_files;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming): the linker's */
 int __wrap_zc_plat_read_file(const char *path, char *buf, size_t cap);
 int __wrap_zc_plat_watch_stalls(struct zc_plat_watch *watch,
                                 const char *path,
                                 uint32_t stall_us,
                                 uint32_t window_us);
+
+/* NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming) */
 
 /* The place of @path, or the next free one. */
 static unsigned find(const char *path)
