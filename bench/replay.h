@@ -45,6 +45,7 @@ struct replay_result {
     uint64_t promotions;
     uint64_t evictions;
     uint64_t rejects; /* pages there was no room for */
+    uint64_t errors;  /* gets that failed, for lack of memory or time */
     uint64_t stalls;
     double tier_ns[ZCACHE_TIERS];
     double put_ns;

@@ -80,6 +80,7 @@ static void set_tiers(json_t *row, const struct replay_result *x)
     report_set_count(row, "promotions", x->promotions);
     report_set_count(row, "evictions", x->evictions);
     report_set_count(row, "rejects", x->rejects);
+    report_set_count(row, "errors", x->errors);
     report_set_count(row, "limit_bytes", x->limit_bytes);
     report_set_count(row, "resident_bytes", x->resident_bytes);
 }
@@ -132,6 +133,10 @@ void replay_report_row(struct report *r,
         set_tiers(row, result);
     }
     report_row(r, row);
+    if (result->rejects != 0 || result->errors != 0) {
+        (void)printf("  no room for %" PRIu64 " pages, %" PRIu64 " gets failed\n", result->rejects,
+                     result->errors);
+    }
     if (strcmp(subject->name, "zcache") == 0 && subject->cache.bytes != 0) {
         print_times(trace, result);
     }

@@ -41,6 +41,7 @@ struct run {
     struct zcache_tenant **tenant;
     unsigned char *page;
     uint64_t rejects;
+    uint64_t errors;
 };
 
 /* ---------------------------------------------------------------------------------------------
@@ -263,6 +264,8 @@ static void get_page(struct run *r, const struct trace_request *q, size_t number
 
     if (rc == ZCACHE_MISS) {
         put_page(r, q, ZCACHE_CLEAN);
+    } else if (rc == -ENOMEM || rc == -EBUSY) {
+        r->errors++;
     } else if (rc != 0) {
         must(rc, "get a page");
     } else if (number % COMPARE_EVERY == 0 &&
@@ -344,6 +347,7 @@ static void read_result(const struct run *r, struct replay_result *out)
     out->stalls = s.count.stalls;
     out->stall_ns = (double)s.count.stall_ns;
     out->rejects = r->rejects;
+    out->errors = r->errors;
     out->limit_bytes = s.gauge.limit_bytes;
     s = (struct zcache_stats){.struct_size = sizeof s};
     must(zcache_stats(zcache_root(r->cache), &s), "read the statistics");

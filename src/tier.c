@@ -6,7 +6,7 @@
  *   1. under the shard lock, note its form and version
  *   2. in a section, verify and decode it into this thread's scratch memory
  *   3. without lock or section, encode; at most 7/8 of the old size or not at all
- *   4. reserve and fill the new payload
+ *   4. reserve and fill the new payload, if need be once what was replaced before is freed
  *   5. under the shard lock, swap it in if form and version are still the same
  *
  * promote is the same the other way round, with the frame as the target of the decode.
@@ -155,6 +155,21 @@ static struct packed encode(const struct zc_where *w,
     return p;
 }
 
+/*
+ * Room for the new form.  Old forms stay charged until their grace period is over; a pass over many
+ * pages would fill the slack with them and encode the rest of the pages in vain.
+ */
+static bool reserve(const struct zc_where *w, size_t bytes)
+{
+    struct zc_account *account = w->tenant->account;
+
+    if (zc_quota_reserve(account, bytes, ZC_QUOTA_RECLAIM) == NULL) {
+        return true;
+    }
+    zc_epoch_drain(w->thread->epoch);
+    return zc_quota_reserve(account, bytes, ZC_QUOTA_RECLAIM) == NULL;
+}
+
 /* Step 4.  The new payload, its bytes reserved; NULL if there is no room. */
 static struct zc_payload *build(const struct zc_where *w,
                                 const struct zc_entry *e,
@@ -167,7 +182,7 @@ static struct zc_payload *build(const struct zc_where *w,
     size_t need = zc_page_bytes(stored, codec);
     struct zc_payload *p;
 
-    if (zc_quota_reserve(account, need, ZC_QUOTA_RECLAIM) != NULL) {
+    if (!reserve(w, need)) {
         return NULL;
     }
     p = zc_page_new_payload(w->cache, zc_entry_node(e), account, raw_len, stored, codec);

@@ -115,7 +115,7 @@ def check_zcache(name, row):
     hits = sum(row[f"hits_{form}"] for form in ["raw", "fast", "dense", "same", "put"])
     check(hits == row["hits"], f"{name}: {row['hits']} hits, {hits} by tier")
     check(0 < row["mean_pages"] <= row["peak_pages"] <= row["distinct_pages"], f"{name}: {row}")
-    check(row["rejects"] == 0, f"{name}: {row['rejects']} pages found no room")
+    check(row["rejects"] == row["errors"] == 0, f"{name}: puts or gets failed")
     check(0 < row["mean_bytes"] <= row["limit_bytes"], f"{name}: charged {row['mean_bytes']}")
     if row["case"] == "pages":
         check(row["peak_pages"] <= row["cache_pages"], f"{name}: {row['peak_pages']} pages")

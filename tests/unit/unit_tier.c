@@ -328,6 +328,31 @@ static void without_room_or_memory_a_page_stays(void **state)
     teardown(&f);
 }
 
+/* A form that was replaced is charged until nobody can be reading it: that is waited for. */
+static void forms_that_were_replaced_make_room(void **state)
+{
+    const struct zcache_key other = key_of(1, 1);
+    struct fixture f;
+    uint64_t freed;
+
+    (void)state;
+    setup(&f, NULL);
+    put(&f, FILL_TEXT, 0);
+    REQUIRE_EQUAL(put_page(f.t, other, 2, FILL_TEXT, 0), 0);
+    drain(f.cache);
+    struct zc_entry *e = isolate(f.t, other);
+    assert_int_equal(zc_tier_demote(f.cache, f.th, e, ZCACHE_TIER_FAST, &freed), ZC_TIER_MOVED);
+    zc_page_putback(f.cache, f.th, e, true);
+    assert_true(stats_of(zcache_root(f.cache)).cache.retired_bytes >= PAGE);
+    const uint64_t taken = use_up(f.t->account);
+    assert_int_equal(demote(&f, ZCACHE_TIER_FAST, &freed), ZC_TIER_MOVED);
+    assert_true(freed > 0);
+    give_back(f.t->account, taken);
+    assert_int_equal(get_page(f.t, KEY, ZCACHE_PEEK), 1);
+    verify_cache(f.cache);
+    teardown(&f);
+}
+
 static void without_scratch_memory_a_page_stays(void **state)
 {
     struct fixture f;
@@ -499,6 +524,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_page_may_leave_between_the_steps),
         cmocka_unit_test(a_page_may_be_pinned_between_the_steps),
         cmocka_unit_test(without_room_or_memory_a_page_stays),
+        cmocka_unit_test(forms_that_were_replaced_make_room),
         cmocka_unit_test(without_scratch_memory_a_page_stays),
         cmocka_unit_test(damaged_bytes_get_no_new_checksum),
         cmocka_unit_test(a_damaged_page_is_not_promoted),
