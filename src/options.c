@@ -105,6 +105,8 @@ static const struct option options[] = {
         0,
         UINT32_MAX,
         "0 or a power of two up to 2147483648"),
+    ROW("keep", SIZE, keep_bytes, 0, UINT64_MAX, "a size"),
+    ROW("compact_percent", NUMBER, compact_percent, 0, 100, PERCENT),
 };
 
 static const char *const full_names[] = {

@@ -65,6 +65,11 @@ enum zcache_full_policy {
  * @store:              the root's store, copied; NULL for none.
  * @log:                receives messages; NULL for none.
  * @log_ctx:            its context.
+ * @keep_bytes:         emptied memory that stays resident for what comes next, default 1 MiB; the rest goes
+ *                      back to the system at once.
+ * @compact_percent:    empty room in memory that is partly used, in percent of what is used, from which the
+ *                      shrinker moves pages together, 0 to 100, default 3, and 2 MiB at least; 100
+ *                      leaves it to zcache_compact() and to puts that find no memory.
  */
 struct zcache_options {
     size_t struct_size;
@@ -85,12 +90,14 @@ struct zcache_options {
     const struct zcache_store *store;
     zcache_log_fn *log;
     void *log_ctx;
+    uint64_t keep_bytes;
+    uint32_t compact_percent;
 };
 
 #define ZCACHE_OPTIONS_INIT                                                                        \
     {                                                                                              \
         sizeof(struct zcache_options), 0, 65536, 25, 50, 60, 95, 90, ZCACHE_FULL_WAIT, 10000, 256, \
-            32, 64, "lz4", "zstd:3", NULL, NULL, NULL                                              \
+            32, 64, "lz4", "zstd:3", NULL, NULL, NULL, 1048576, 3                                  \
     }
 
 /** enum zcache_close_flags - how zcache_close() treats dirty pages. */
@@ -137,7 +144,8 @@ ZCACHE_API int zcache_close(struct zcache *cache, unsigned flags) ZCACHE_MUST_CH
  * @text:      comma-separated name=value, for example "capacity=8G,fast=lz4,dense=zstd:3".  Sizes
  *             take K, M, G, T (powers of 1024).  Names: capacity, page_max, raw_percent,
  *             fast_percent, fast, dense, start_percent, background_percent, low_percent, full
- *             (wait, help, reject), max_stall_ms, inflight_pages, batch_pages, latency_sample.
+ *             (wait, help, reject), max_stall_ms, inflight_pages, batch_pages, latency_sample,
+ *             keep, compact_percent.
  * @error:     receives one sentence about what is wrong, may be NULL.
  * @error_cap: room there in bytes.
  *

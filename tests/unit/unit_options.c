@@ -68,7 +68,8 @@ static void each_name_sets_its_member(void **state)
     assert_int_equal(parse(&opts, "capacity=3G,page_max=16K,raw_percent=1,fast_percent=2,"
                                   "fast=zstd:-5,dense=none,start_percent=3,low_percent=30,"
                                   "background_percent=40,full=help,max_stall_ms=5,"
-                                  "inflight_pages=6,batch_pages=7,latency_sample=8"),
+                                  "inflight_pages=6,batch_pages=7,latency_sample=8,"
+                                  "keep=9M,compact_percent=10"),
                      0);
     assert_true(opts.capacity_bytes == UINT64_C(3) << 30);
     assert_int_equal(opts.page_max_bytes, 16384);
@@ -84,6 +85,8 @@ static void each_name_sets_its_member(void **state)
     assert_int_equal(opts.inflight_pages, 6);
     assert_int_equal(opts.batch_pages, 7);
     assert_int_equal(opts.latency_sample, 8);
+    assert_int_equal(opts.keep_bytes, 9 * MIB);
+    assert_int_equal(opts.compact_percent, 10);
     assert_int_equal(check(&opts), 0);
 }
 
@@ -173,6 +176,8 @@ static void bad_text_is_refused_and_changes_nothing(void **state)
         "max_stall_ms=3600001",
         "latency_sample=3",
         "latency_sample=4294967296",
+        "keep=-1",
+        "compact_percent=101",
         "fast=",
         "fast=lz4:",
         "fast=:3",
@@ -254,6 +259,7 @@ static void messages_name_option_value_and_rule(void **state)
     X("batch_pages", opts.batch_pages = 0)                                                         \
     X("batch_pages", opts.batch_pages = 1025)                                                      \
     X("latency_sample", opts.latency_sample = 3)                                                   \
+    X("compact_percent", opts.compact_percent = 101)                                               \
     X("latency_sample", opts.latency_sample = UINT32_MAX)                                          \
     X("store", store.flags = 4)                                                                    \
     X("store", store.group_shift = 17)                                                             \
@@ -312,6 +318,8 @@ static void edges_are_legal(void **state)
         "max_stall_ms=1,inflight_pages=1,batch_pages=1,latency_sample=0",
         "max_stall_ms=3600000,inflight_pages=65536,batch_pages=1024,latency_sample=2147483648",
         "latency_sample=1",
+        "keep=0,compact_percent=0",
+        "keep=8G,compact_percent=100",
         "fast=fifteen-letters:-99999999,dense=a:999999999",
     };
 
