@@ -14,8 +14,8 @@
  * stays what it was.  Readers are on the old copy or on the new one.  What is pinned, isolated or in
  * flight stays; so does metadata, which lies in slabs of its own sizes or in pages of its own.
  *
- * The walk looks at every page, about 0.1 us for each, so it is made when it pays: when more than a
- * fortieth of the allocated bytes is empty room, and then at most a twentieth of the time; a fifth if it
+ * The walk looks at every page, about 0.1 us for each, so it is made when it pays: when more than
+ * compact_percent of the allocated bytes is empty room, and then at most a twentieth of the time; a fifth if it
  * is a twentieth, half if it is a tenth, and without a rest while the pools hold more than their bound, as
  * they may after it was lowered.
  *
@@ -366,7 +366,7 @@ uint64_t zc_compact_when(struct zcache *cache)
 {
     uint64_t room = excess(cache);
 
-    if (!zc_core_is_sparse(room, zc_sub_sat(resident(cache), room))) {
+    if (!zc_core_is_sparse(cache, room, zc_sub_sat(resident(cache), room))) {
         return 0;
     }
     return ZC_MAX(atomic_load(&cache->compact_ns), 1);

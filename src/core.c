@@ -414,7 +414,8 @@ void zc_core_look_at_slabs(struct zcache *cache)
     uint64_t charge = zc_sub_sat(zc_quota_charge(&cache->account),
                                  atomic_load_explicit(&cache->prepaid, memory_order_relaxed));
 
-    if (zc_core_is_sparse(zc_sub_sat(resident, charge), charge) &&
+    if (zc_core_is_sparse(cache, zc_sub_sat(zc_sub_sat(resident, charge), cache->opt.keep_bytes),
+                          charge) &&
         atomic_load_explicit(&cache->compact_planned, memory_order_relaxed) == 0) {
         zc_bell_ring(cache, ZC_BELL_COMPACT);
     }
@@ -508,6 +509,7 @@ static int make_pools(struct zcache *cache)
             return rc;
         }
         zc_pool_bind(cache->pool[i], &cache->bound);
+        zc_pool_keep(cache->pool[i], cache->opt.keep_bytes / cache->topo.n_nodes);
     }
     return 0;
 }

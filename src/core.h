@@ -265,10 +265,14 @@ static inline struct zc_shard *zc_core_shard(struct zcache *cache,
 }
 
 /** zc_core_is_sparse() - whether so much empty room beside @used_bytes is worth a compaction. */
-static inline bool zc_core_is_sparse(uint64_t room_bytes, uint64_t used_bytes)
+static inline bool zc_core_is_sparse(const struct zcache *cache,
+                                     uint64_t room_bytes,
+                                     uint64_t used_bytes)
 {
-    /* A fortieth, and half a slab for each class in use. */
-    return room_bytes > used_bytes / 40 + (UINT64_C(2) << 20);
+    const uint32_t percent = cache->opt.compact_percent;
+
+    /* And half a slab for each class in use. */
+    return percent < 100 && room_bytes > used_bytes / 100 * percent + (UINT64_C(2) << 20);
 }
 
 /** zc_core_look_at_slabs() - ring for compaction if the pools hold much more than is charged. */

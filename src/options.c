@@ -144,6 +144,8 @@ static const struct option options[] = {
         3600000,
         "a whole number from 100 to 3600000"),
     ROW("dictionary", SIZE, dictionary_bytes, 0, 1u << 20, "a size from 0 to 1M"),
+    ROW("keep", SIZE, keep_bytes, 0, UINT64_MAX, "a size"),
+    ROW("compact_percent", NUMBER, compact_percent, 0, 100, PERCENT),
 };
 
 static const char *const full_names[] = {

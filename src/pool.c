@@ -4,7 +4,7 @@
  *
  *      size --> class (pool_class.h)         its slabs by fullness (pool_slab.h)
  *                 | lock                       +------+------+
- *                 | spare: an empty slab       | slab | slab | ...      lie in
+ *                 | spares: empty slabs        | slab | slab | ...      lie in
  *                 |                            +------+------+
  *               chunks (pool_chunk.h)        | head | run | run | free | run |   2 MiB each
  *                 | chunk lock
@@ -13,15 +13,16 @@
  * Allocation
  *   1. Class of the size; above 128 KiB a run of pages of its own ("direct").
  *   2. The fullest slab that has room.
- *   3. None: the class's spare; else a new slab, of a shape by how much the class has (pool_class.h),
+ *   3. None: a spare of the class; else a new slab, of a shape by how much the class has (pool_class.h),
  *      in the chunk whose longest free run is the shortest that will do.
  *   4. No such chunk: a new one from the source.
  * Release
  *   5. Chunk by address, slab by page, class by slab.
  *   6. A slab that got empty goes back to its chunk, and its pages to the system.  Except that a
- *      class in use keeps one as its spare, so that an object that comes and goes does not cost a
+ *      class in use keeps some as spares, so that an object that comes and goes does not cost a
  *      system call and page faults each time.  A class with more frees in a row than a slab has
- *      objects is shrinking: it keeps none.  All spares together are at most 1 MiB.
+ *      objects is shrinking: it keeps none, and neither does a compaction leave any.  All spares
+ *      together are at most what the pool is told to keep, 1 MiB.
  *   7. A chunk without slabs goes back to the source; one stays.
  *
  * Locks: one per class (rank pool) for its slabs, one (rank leaf) for the heads of all chunks.
@@ -64,8 +65,6 @@
 #include "pool_class.h"
 #include "pool_impl.h"
 #include "pool_slab.h"
-
-#define SPARE_MAX ((size_t)1 << 20)
 
 static void gauge_add(_Atomic uint64_t *gauge, uint64_t n)
 {
@@ -232,22 +231,25 @@ static void class_count_locked(struct zc_pool_class *c, uint64_t change) ZC_REQU
     atomic_store_explicit(&c->live, zc_pool_gauge(&c->live) + change, memory_order_relaxed);
 }
 
-/* 6. Make an empty slab the class's spare, if it has none and the pool not enough of them. */
+/*
+ * 6. Keep an empty slab as a spare of its class, if the pool has not enough of them: a class's first up to
+ * all that is to be kept, further ones up to half, so that one class does not have it all.
+ */
 static bool spare_keep_locked(struct zc_pool *pool, struct zc_pool_class *c, struct zc_slab *slab)
     ZC_REQUIRES(c->lock)
 {
-    const size_t bytes = zc_slab_bytes(slab);
-    bool kept = false;
+    const uint64_t keep = zc_pool_gauge(&pool->keep_bytes);
+    const uint64_t bytes = zc_slab_bytes(slab);
+    bool kept;
 
+    zc_lock_assert_held(&c->lock);
     move_begin(pool);
-    if (c->spare == NULL) {
-        kept = atomic_fetch_add_explicit(&pool->spare_bytes, bytes, memory_order_relaxed) + bytes <=
-               SPARE_MAX;
-        if (kept) {
-            c->spare = slab;
-        } else {
-            gauge_sub(&pool->spare_bytes, bytes);
-        }
+    kept = atomic_fetch_add_explicit(&pool->spare_bytes, bytes, memory_order_relaxed) + bytes <=
+           (zc_list_empty(&c->spares) ? keep : keep / 2);
+    if (kept) {
+        zc_list_push_front(&c->spares, &slab->link);
+    } else {
+        gauge_sub(&pool->spare_bytes, bytes);
     }
     move_end(pool);
     return kept;
@@ -256,15 +258,42 @@ static bool spare_keep_locked(struct zc_pool *pool, struct zc_pool_class *c, str
 static struct zc_slab *spare_take_locked(struct zc_pool *pool, struct zc_pool_class *c)
     ZC_REQUIRES(c->lock)
 {
-    struct zc_slab *slab = c->spare;
+    struct zc_slab *slab;
 
-    if (slab != NULL) {
+    zc_lock_assert_held(&c->lock);
+    if (zc_list_empty(&c->spares)) {
+        return NULL;
+    }
+    move_begin(pool);
+    slab = ZC_CONTAINER_OF(zc_list_next(&c->spares), struct zc_slab, link);
+    zc_list_del(&slab->link);
+    gauge_sub(&pool->spare_bytes, zc_slab_bytes(slab));
+    move_end(pool);
+    return slab;
+}
+
+/* All of them go to @doomed, where their moves end. */
+static void spares_drop_locked(struct zc_pool *pool,
+                               struct zc_pool_class *c,
+                               struct zc_list *doomed) ZC_REQUIRES(c->lock)
+{
+    struct zc_slab *slab;
+
+    while ((slab = spare_take_locked(pool, c)) != NULL) {
         move_begin(pool);
-        c->spare = NULL;
-        gauge_sub(&pool->spare_bytes, zc_slab_bytes(slab));
+        zc_list_push_back(doomed, &slab->link);
+    }
+}
+
+static void destroy_all(struct zc_pool *pool, struct zc_list *doomed)
+{
+    while (!zc_list_empty(doomed)) {
+        struct zc_slab *slab = ZC_CONTAINER_OF(zc_list_next(doomed), struct zc_slab, link);
+
+        zc_list_del(&slab->link);
+        slab_destroy(pool, slab);
         move_end(pool);
     }
-    return slab;
 }
 
 /*
@@ -333,10 +362,8 @@ static void class_shrink_locked(struct zc_pool *pool,
         return;
     }
     zc_list_push_back(doomed, &slab->link); /* its move ends when it is destroyed */
-    slab = in_use ? NULL : spare_take_locked(pool, c);
-    if (slab != NULL) {
-        move_begin(pool);
-        zc_list_push_back(doomed, &slab->link);
+    if (!in_use) {
+        spares_drop_locked(pool, c, doomed);
     }
 }
 
@@ -357,12 +384,7 @@ static void class_free(struct zc_pool *pool,
     }
     zc_lock_release(&c->lock);
 
-    while (!zc_list_empty(&doomed)) {
-        slab = ZC_CONTAINER_OF(zc_list_next(&doomed), struct zc_slab, link);
-        zc_list_del(&slab->link);
-        slab_destroy(pool, slab);
-        move_end(pool);
-    }
+    destroy_all(pool, &doomed);
 }
 
 /* ---------------------------------------------------------------------------------------------- */
@@ -447,18 +469,19 @@ unsigned zc_pool_node(const void *ptr)
 
 uint64_t zc_pool_begin_leaving(struct zc_pool *pool)
 {
+    struct zc_list doomed;
     uint64_t bytes = 0;
 
+    zc_list_init(&doomed);
     for (unsigned i = 0; i < ZC_CLASS_COUNT; i++) {
         struct zc_pool_class *c = &pool->size_class[i];
 
-        if (zc_pool_gauge(&c->live) == 0) {
-            continue;
-        }
         zc_lock_acquire(&c->lock);
+        spares_drop_locked(pool, c, &doomed);
         bytes += zc_slabs_begin_leaving(&c->slabs, zc_pool_gauge(&c->live)) * ZC_POOL_PAGE;
         zc_lock_release(&c->lock);
     }
+    destroy_all(pool, &doomed);
     return bytes;
 }
 
@@ -526,20 +549,38 @@ int zc_pool_create(unsigned node, int sys_node, struct zc_pool **out)
         return rc;
     }
     pool->node = node;
+    zc_pool_keep(pool, ZC_POOL_KEEP);
     zc_lock_init(&pool->chunk_lock, ZC_RANK_leaf);
     zc_chunk_bins_init(&pool->bins);
     for (unsigned i = 0; i < ZC_CLASS_COUNT; i++) {
         zc_lock_init(&pool->size_class[i].lock, ZC_RANK_pool);
         zc_slabs_init(&pool->size_class[i].slabs, i);
+        zc_list_init(&pool->size_class[i].spares);
     }
     pool->tag = ZC_TAG_POOL;
     *out = pool;
     return 0;
 }
 
+void zc_pool_keep(struct zc_pool *pool, uint64_t bytes)
+{
+    atomic_store_explicit(&pool->keep_bytes, bytes, memory_order_relaxed);
+}
+
 void zc_pool_bind(struct zc_pool *pool, struct zc_pool_bound *bound)
 {
     pool->bound = bound;
+}
+
+static void destroy_spares(struct zc_pool *pool, struct zc_pool_class *c)
+{
+    struct zc_list doomed;
+
+    zc_list_init(&doomed);
+    zc_lock_acquire(&c->lock);
+    spares_drop_locked(pool, c, &doomed);
+    zc_lock_release(&c->lock);
+    destroy_all(pool, &doomed);
 }
 
 void zc_pool_destroy(struct zc_pool **pool_ptr)
@@ -554,9 +595,7 @@ void zc_pool_destroy(struct zc_pool **pool_ptr)
     ZC_ASSERT(pool->tag == ZC_TAG_POOL);
     pool->tag = 0;
     for (unsigned i = 0; i < ZC_CLASS_COUNT; i++) {
-        if (pool->size_class[i].spare != NULL) {
-            slab_destroy(pool, pool->size_class[i].spare);
-        }
+        destroy_spares(pool, &pool->size_class[i]);
         zc_lock_fini(&pool->size_class[i].lock);
     }
     empty = zc_chunk_bins_find(&pool->bins, ZC_CHUNK_RUN_MAX);

@@ -19,6 +19,7 @@
 
 #define ZC_POOL_CHUNK ((size_t)2 << 20)
 #define ZC_POOL_MAX   (((size_t)1 << 20) + 65536)
+#define ZC_POOL_KEEP  (UINT64_C(1) << 20) /* unless it is told otherwise */
 
 struct zc_pool;
 
@@ -49,6 +50,9 @@ int zc_pool_create(unsigned node, int sys_node, struct zc_pool **out);
 
 /** zc_pool_bind() - have a pool count in @bound, and refuse to pass it; before its first use. */
 void zc_pool_bind(struct zc_pool *pool, struct zc_pool_bound *bound);
+
+/** zc_pool_keep() - how many bytes of empty slabs may stay resident, for the next allocations. */
+void zc_pool_keep(struct zc_pool *pool, uint64_t bytes);
 
 /** zc_pool_destroy() - every object must have been freed; returns all memory. */
 void zc_pool_destroy(struct zc_pool **pool);

@@ -19,7 +19,7 @@
 struct zc_pool_class {
     _Alignas(ZC_CACHE_LINE) struct zc_lock lock;
     uint32_t frees;        /* under lock: since the last allocation */
-    struct zc_slab *spare; /* under lock: an empty slab, or NULL */
+    struct zc_list spares; /* under lock: empty slabs */
     _Atomic uint64_t live; /* objects; relaxed, written under lock */
     struct zc_slabs slabs; /* under lock, but what is set once */
 };
@@ -34,6 +34,7 @@ struct zc_pool {
     _Atomic uint64_t unusable;     /* heads of chunks, tails of slabs */
     _Atomic uint64_t direct_bytes; /* direct objects */
     _Atomic uint64_t spare_bytes;  /* spares of all classes */
+    _Atomic uint64_t keep_bytes;   /* of them at most; no gauge */
     _Atomic uint64_t moves_begun;  /* slabs between class and chunk: zc_pool_verify() reads */
     _Atomic uint64_t moves_done;   /* them to know whether it can compare totals */
     struct zc_lock chunk_lock;

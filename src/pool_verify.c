@@ -118,6 +118,7 @@ static const char *class_wrong(struct zc_pool *pool, unsigned id, struct census 
     const char *wrong = NULL;
     struct zc_slabs found = {.n_pages = 0, .room = 0};
     uint64_t live = 0;
+    struct zc_list *it;
 
     zc_lock_acquire(&c->lock);
     for (unsigned g = 0; g <= ZC_SLAB_LEAVING && wrong == NULL; g++) {
@@ -126,8 +127,10 @@ static const char *class_wrong(struct zc_pool *pool, unsigned id, struct census 
     if (wrong == NULL && (found.n_pages != c->slabs.n_pages || found.room != c->slabs.room)) {
         wrong = "a class's count of slabs is wrong";
     }
-    if (wrong == NULL && c->spare != NULL) {
-        wrong = spare_wrong(&c->slabs, c->spare, census);
+    ZC_LIST_FOR_EACH (it, &c->spares) {
+        if (wrong == NULL) {
+            wrong = spare_wrong(&c->slabs, ZC_CONTAINER_OF(it, struct zc_slab, link), census);
+        }
     }
     if (wrong == NULL && live != zc_pool_gauge(&c->live)) {
         wrong = "a class's count of objects is wrong";

@@ -94,6 +94,11 @@ enum zcache_pressure {
  *                      0 to 1 MiB, default 112 KiB, and never more than 1/512 of the capacity; below 16 KiB
  *                      there is none.  They are trained in the background from what is demoted, and kept
  *                      where they gain.
+ * @keep_bytes:         emptied memory that stays resident for what comes next, default 1 MiB; the rest goes
+ *                      back to the system at once.
+ * @compact_percent:    empty room in memory that is partly used, in percent of what is used, from which the
+ *                      shrinker moves pages together, 0 to 100, default 3, and 2 MiB at least; 100
+ *                      leaves it to zcache_compact() and to puts that find no memory.
  */
 struct zcache_options {
     size_t struct_size;
@@ -122,13 +127,15 @@ struct zcache_options {
     uint32_t pressure_stall_percent;
     uint32_t pressure_quiet_ms;
     uint32_t dictionary_bytes;
+    uint64_t keep_bytes;
+    uint32_t compact_percent;
 };
 
 #define ZCACHE_OPTIONS_INIT                                                                        \
     {                                                                                              \
         sizeof(struct zcache_options), 0, 65536, 25, 50, 60, 95, 90, ZCACHE_FULL_WAIT, 10000, 256, \
             32, 64, "lz4", "zstd:3", NULL, NULL, NULL, 10, ZCACHE_PRESSURE_OFF, 25, 95, 85, 10,    \
-            10000, 114688                                                                          \
+            10000, 114688, 1048576, 3                                                              \
     }
 
 /** enum zcache_close_flags - how zcache_close() treats dirty pages. */
@@ -178,7 +185,7 @@ ZCACHE_API int zcache_close(struct zcache *cache, unsigned flags) ZCACHE_MUST_CH
  *             (wait, help, reject), max_stall_ms, inflight_pages, batch_pages, latency_sample,
  *             feed_percent, pressure (off, cgroup, psi, both), pressure_floor_percent,
  *             pressure_high_percent, pressure_low_percent, pressure_stall_percent,
- *             pressure_quiet_ms, dictionary.
+ *             pressure_quiet_ms, dictionary, keep, compact_percent.
  * @error:     receives one sentence about what is wrong, may be NULL.
  * @error_cap: room there in bytes.
  *

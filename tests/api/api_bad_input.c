@@ -681,6 +681,7 @@ static void forked_child_is_refused(void **state)
     X(-EINVAL, "option.inflight_pages", opts.inflight_pages = 65537)                               \
     X(-EINVAL, "option.batch_pages", opts.batch_pages = 0)                                         \
     X(-EINVAL, "option.batch_pages", opts.batch_pages = 1025)                                      \
+    X(-EINVAL, "option.compact_percent", opts.compact_percent = 101)                               \
     X(-EINVAL, "option.latency_sample", opts.latency_sample = 3)                                   \
     X(-EINVAL, "option.feed_percent", opts.feed_percent = 101)                                     \
     X(-EINVAL, "option.pressure", opts.pressure = (enum zcache_pressure)4)                         \
@@ -779,6 +780,8 @@ static void limits_of_options_are_legal(void **state)
         "inflight_pages=65536,batch_pages=1024",
         "latency_sample=0",
         "latency_sample=1",
+        "keep=0,compact_percent=0",
+        "keep=1T,compact_percent=100",
         "fast=none,dense=none",
         "fast=zstd:1,dense=lz4",
         "full=reject",
@@ -836,7 +839,7 @@ static void options_text_is_parsed_or_explained(void **state)
                                           "fast=zstd:1,dense=none,start_percent=3,"
                                           "background_percent=40,low_percent=30,full=help,"
                                           "max_stall_ms=5,inflight_pages=6,batch_pages=7,"
-                                          "latency_sample=8",
+                                          "latency_sample=8,keep=9M,compact_percent=10",
                                           NULL, 0),
                      0);
     assert_true(opts.capacity_bytes == 8192 * MIB);
@@ -853,6 +856,8 @@ static void options_text_is_parsed_or_explained(void **state)
     assert_int_equal(opts.inflight_pages, 6);
     assert_int_equal(opts.batch_pages, 7);
     assert_int_equal(opts.latency_sample, 8);
+    assert_true(opts.keep_bytes == 9 * MIB);
+    assert_int_equal(opts.compact_percent, 10);
     assert_int_equal(zcache_options_parse(&opts, "", NULL, 0), 0);
 }
 

@@ -68,10 +68,15 @@ static void each_name_sets_its_member(void **state)
     assert_int_equal(parse(&opts, "capacity=3G,page_max=16K,raw_percent=1,fast_percent=2,"
                                   "fast=zstd:-5,dense=none,start_percent=3,low_percent=30,"
                                   "background_percent=40,full=help,max_stall_ms=5,"
+<<<<<<< HEAD
                                   "inflight_pages=6,batch_pages=7,latency_sample=8,feed_percent=9,"
                                   "pressure=psi,pressure_floor_percent=9,"
                                   "pressure_high_percent=90,pressure_low_percent=70,"
                                   "pressure_stall_percent=11,pressure_quiet_ms=1200"),
+=======
+                                  "inflight_pages=6,batch_pages=7,latency_sample=8,"
+                                  "keep=9M,compact_percent=10"),
+>>>>>>> pool
                      0);
     assert_true(opts.capacity_bytes == UINT64_C(3) << 30);
     assert_int_equal(opts.page_max_bytes, 16384);
@@ -87,6 +92,7 @@ static void each_name_sets_its_member(void **state)
     assert_int_equal(opts.inflight_pages, 6);
     assert_int_equal(opts.batch_pages, 7);
     assert_int_equal(opts.latency_sample, 8);
+<<<<<<< HEAD
     assert_int_equal(opts.feed_percent, 9);
     assert_int_equal(opts.pressure, ZCACHE_PRESSURE_PSI);
     assert_int_equal(opts.pressure_floor_percent, 9);
@@ -94,6 +100,10 @@ static void each_name_sets_its_member(void **state)
     assert_int_equal(opts.pressure_low_percent, 70);
     assert_int_equal(opts.pressure_stall_percent, 11);
     assert_int_equal(opts.pressure_quiet_ms, 1200);
+=======
+    assert_int_equal(opts.keep_bytes, 9 * MIB);
+    assert_int_equal(opts.compact_percent, 10);
+>>>>>>> pool
     assert_int_equal(check(&opts), 0);
 }
 
@@ -206,6 +216,7 @@ static void bad_text_is_refused_and_changes_nothing(void **state)
         "max_stall_ms=3600001",
         "latency_sample=3",
         "latency_sample=4294967296",
+<<<<<<< HEAD
         "pressure=",
         "pressure=on",
         "pressure=3",
@@ -214,6 +225,10 @@ static void bad_text_is_refused_and_changes_nothing(void **state)
         "pressure_low_percent=100",
         "pressure_stall_percent=0",
         "pressure_quiet_ms=99",
+=======
+        "keep=-1",
+        "compact_percent=101",
+>>>>>>> pool
         "fast=",
         "fast=lz4:",
         "fast=:3",
@@ -295,6 +310,7 @@ static void messages_name_option_value_and_rule(void **state)
     X("batch_pages", opts.batch_pages = 0)                                                         \
     X("batch_pages", opts.batch_pages = 1025)                                                      \
     X("latency_sample", opts.latency_sample = 3)                                                   \
+    X("compact_percent", opts.compact_percent = 101)                                               \
     X("latency_sample", opts.latency_sample = UINT32_MAX)                                          \
     X("pressure", opts.pressure = (enum zcache_pressure)4)                                         \
     X("pressure_floor_percent", opts.pressure_floor_percent = 101)                                 \
@@ -360,6 +376,8 @@ static void edges_are_legal(void **state)
         "max_stall_ms=1,inflight_pages=1,batch_pages=1,latency_sample=0",
         "max_stall_ms=3600000,inflight_pages=65536,batch_pages=1024,latency_sample=2147483648",
         "latency_sample=1",
+        "keep=0,compact_percent=0",
+        "keep=8G,compact_percent=100",
         "fast=fifteen-letters:-99999999,dense=a:999999999",
     };
 

@@ -40,7 +40,7 @@
 #endif
 
 #define MIB       ((size_t)1 << 20)
-#define SPARE_MAX MIB /* pool.c */
+#define SPARE_MAX ZC_POOL_KEEP
 
 static uint64_t random_next(uint64_t *state)
 {
@@ -522,6 +522,42 @@ static void spares_are_bounded(void **state)
                 SPARE_MAX + usage_of(pool).mapped / ZC_POOL_CHUNK * ZC_CHUNK_HEAD_BYTES);
 }
 
+/* Slabs of one class that come and go: as many stay as are to be kept, and serve again. */
+static void spares_are_as_many_as_are_to_be_kept(void **state)
+{
+    enum {
+        N = 2000
+    };
+
+    static const uint64_t keep[] = {0, MIB, 4 * MIB, 64 * MIB};
+    struct zc_pool *pool = *state;
+    const size_t size = 2000;
+    char *objects[N];
+
+    for (size_t k = 0; k < ZC_ARRAY_SIZE(keep); k++) {
+        uint64_t full;
+        uint64_t heads;
+
+        zc_pool_keep(pool, keep[k]);
+        for (unsigned i = 0; i < N; i++) {
+            objects[i] = alloc(pool, size);
+        }
+        full = usage_of(pool).resident;
+        for (unsigned i = 0; i < N;
+             i++) { /* with an allocation now and then: the class is in use */
+            zc_pool_free(objects[i], size);
+            zc_pool_free(alloc(pool, size), size);
+        }
+        heads = usage_of(pool).mapped / ZC_POOL_CHUNK * ZC_CHUNK_HEAD_BYTES;
+        assert_true(usage_of(pool).resident - heads <= keep[k]);
+        assert_true(usage_of(pool).resident - heads >= ZC_MIN(keep[k] / 2, full - heads) * 9 / 10);
+        assert_null(zc_pool_verify(pool));
+        assert_int_equal(zc_pool_begin_leaving(pool), 0); /* a compaction leaves none */
+        zc_pool_end_leaving(pool);
+        assert_true(usage_of(pool).resident <= 2 * ZC_CHUNK_HEAD_BYTES);
+    }
+}
+
 static void sources_give_aligned_chunks_back(void **state)
 {
     enum {
@@ -980,6 +1016,7 @@ int main(void)
         TEST(a_lone_object_keeps_only_its_slab),
         TEST(an_object_that_comes_and_goes_keeps_its_slab),
         TEST(spares_are_bounded),
+        TEST(spares_are_as_many_as_are_to_be_kept),
         cmocka_unit_test(sources_give_aligned_chunks_back),
 #ifdef ZCACHE_TEST_HOOKS
         TEST(without_a_chunk_there_is_no_object),
