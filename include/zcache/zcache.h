@@ -65,7 +65,7 @@ enum zcache_full_policy {
  * @store:              the root's store, copied; NULL for none.
  * @log:                receives messages; NULL for none.
  * @log_ctx:            its context.
- * @feed_percent:       share of a CPU, 0 to 100, default 10, beyond which compressing the pages of
+ * @feed_percent:       share of a CPU, 0 to 100, default 5, beyond which compressing the pages of
  *                      one tenant for one tier must be of use: if hardly any of them is hit there,
  *                      the oldest ones leave the cache as they are.  100 compresses all, always.
  */
@@ -94,7 +94,7 @@ struct zcache_options {
 #define ZCACHE_OPTIONS_INIT                                                                        \
     {                                                                                              \
         sizeof(struct zcache_options), 0, 65536, 25, 50, 60, 95, 90, ZCACHE_FULL_WAIT, 10000, 256, \
-            32, 64, "lz4", "zstd:3", NULL, NULL, NULL, 10                                          \
+            32, 64, "lz4", "zstd:3", NULL, NULL, NULL, 5                                           \
     }
 
 /** enum zcache_close_flags - how zcache_close() treats dirty pages. */
