@@ -76,6 +76,8 @@
 
 #define LIMBO_SHARDS 4u
 #define DUE_RETIRES  64u /* a poll is worth it from here on, however small the memory */
+#define VAIN_RETIRES 4u  /* and after one that freed nothing, so many later, */
+#define VAIN_PARTS   4u  /* or when this part of limbo_bytes more is retired */
 
 /* A drain's pauses: a section usually ends within microseconds, unless its thread lost its CPU. */
 #define BACK_OFF_YIELDS 64u /* then sleep */
@@ -224,18 +226,31 @@ void zc_epoch_poll(struct zc_epoch_record *record)
 {
     struct limbo *limbo = &record->epoch->limbo[record->limbo];
 
+    uint64_t n = sum_read(&limbo->n_retired);
+    uint64_t bytes = sum_read(&limbo->retired_bytes);
+
     assert_may_free(record);
-    if (sum_read(&limbo->n_retired) != 0) {
-        (void)poll_limbo(record->epoch, limbo);
+    if (n == 0 || poll_limbo(record->epoch, limbo)) {
+        n = 0;
+        bytes = 0;
     }
+    record->vain = n;
+    record->vain_bytes = bytes;
 }
 
 bool zc_epoch_due(const struct zc_epoch_record *record)
 {
     const struct limbo *limbo = &record->epoch->limbo[record->limbo];
+    uint64_t n = sum_read(&limbo->n_retired);
+    uint64_t bytes = sum_read(&limbo->retired_bytes);
+    size_t limbo_bytes = record->epoch->limbo_bytes;
 
-    return sum_read(&limbo->n_retired) > DUE_RETIRES ||
-           sum_read(&limbo->retired_bytes) > record->epoch->limbo_bytes;
+    if (n <= DUE_RETIRES && bytes <= limbo_bytes) {
+        return false;
+    }
+    /* A reader that lost its CPU holds a grace period up: not a lock for each retire meanwhile. */
+    return n < record->vain || n >= record->vain + VAIN_RETIRES ||
+           bytes >= record->vain_bytes + limbo_bytes / VAIN_PARTS;
 }
 
 uint64_t zc_epoch_retired_bytes(const struct zc_epoch *epoch)

@@ -42,6 +42,8 @@ struct zc_epoch_record {
     struct zc_epoch_record *next; /* of all records */
 
     struct zc_node_stack stock;        /* owner thread only: nodes for retires to come */
+    uint64_t vain;                     /* owner thread only: retired when a poll freed nothing, */
+    uint64_t vain_bytes;               /* and how much */
     struct zc_epoch_record *next_idle; /* under the registry's lock: of those without a thread */
 };
 

@@ -522,6 +522,8 @@ static int try_pin(const struct zc_where *w,
     if (word == 0) {
         return ZCACHE_MISS;
     }
+    /* The frame's head is in this line, what the caller will read begins in the next: both at a time. */
+    __builtin_prefetch((const char *)zc_word_payload(word) + ZC_CACHE_LINE);
     if (zc_word_is_same(word) || !zc_payload_is_raw(zc_word_payload(word))) {
         if (!zc_word_is_same(word) && !zc_page_head_possible(w->cache, zc_word_payload(word))) {
             return -EBADMSG; /* it says how much to reserve */

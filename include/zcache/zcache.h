@@ -74,7 +74,7 @@ enum zcache_pressure {
  * @store:              the root's store, copied; NULL for none.
  * @log:                receives messages; NULL for none.
  * @log_ctx:            its context.
- * @feed_percent:       share of a CPU, 0 to 100, default 10, beyond which compressing the pages of
+ * @feed_percent:       share of a CPU, 0 to 100, default 5, beyond which compressing the pages of
  *                      one tenant for one tier must be of use: if hardly any of them is hit there,
  *                      the oldest ones leave the cache as they are.  100 compresses all, always.
  * @pressure:           which memory pressure the cache follows, default ZCACHE_PRESSURE_OFF.  Under
@@ -134,7 +134,7 @@ struct zcache_options {
 #define ZCACHE_OPTIONS_INIT                                                                        \
     {                                                                                              \
         sizeof(struct zcache_options), 0, 65536, 25, 50, 60, 95, 90, ZCACHE_FULL_WAIT, 10000, 256, \
-            32, 64, "lz4", "zstd:3", NULL, NULL, NULL, 10, ZCACHE_PRESSURE_OFF, 25, 95, 85, 10,    \
+            32, 64, "lz4", "zstd:3", NULL, NULL, NULL, 5, ZCACHE_PRESSURE_OFF, 25, 95, 85, 10,     \
             10000, 114688, 1048576, 3                                                              \
     }
 

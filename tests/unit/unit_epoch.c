@@ -234,6 +234,42 @@ static void sections_nest(void **state)
     teardown(&f);
 }
 
+/* While a reader holds the grace period up, a poll is due now and then, not at each retire. */
+static void a_vain_poll_is_not_due_at_once(void **state)
+{
+    struct zc_epoch_record *reader;
+    struct zc_epoch_record *record;
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    reader = join_epoch(&f);
+    record = join_epoch(&f);
+    zc_epoch_enter(reader);
+    for (unsigned i = 0; i < 5; i++) { /* some may be free before the reader holds all up */
+        zc_epoch_stock(record, 64);
+        retire_many(record, 30);
+        zc_epoch_poll(record);
+    }
+    const long freed = atomic_load(&f.n_freed);
+    zc_epoch_poll(record);
+    assert_int_equal(atomic_load(&f.n_freed), freed);
+    assert_false(zc_epoch_due(record));
+    zc_epoch_stock(record, 64);
+    retire_many(record, 3);
+    assert_false(zc_epoch_due(record));
+    retire_many(record, 1);
+    assert_true(zc_epoch_due(record));
+    zc_epoch_poll(record);
+    assert_false(zc_epoch_due(record));
+    retire_new(record, LIMBO_BYTES / 4, NULL);
+    assert_true(zc_epoch_due(record));
+    zc_epoch_exit(reader);
+    zc_epoch_drain(record);
+    assert_false(zc_epoch_due(record));
+    teardown(&f);
+}
+
 static void a_poll_is_due_by_number_or_bytes(void **state)
 {
     struct zc_epoch_record *record;
@@ -978,6 +1014,7 @@ int main(void)
         cmocka_unit_test(retiring_is_legal_in_a_section_and_under_locks),
         cmocka_unit_test(sections_nest),
         cmocka_unit_test(a_poll_is_due_by_number_or_bytes),
+        cmocka_unit_test(a_vain_poll_is_not_due_at_once),
         cmocka_unit_test(misuse_is_stopped),
         cmocka_unit_test(every_refused_allocation_is_survived),
         cmocka_unit_test(refused_threads_leave_nothing_behind),

@@ -68,15 +68,11 @@ static void each_name_sets_its_member(void **state)
     assert_int_equal(parse(&opts, "capacity=3G,page_max=16K,raw_percent=1,fast_percent=2,"
                                   "fast=zstd:-5,dense=none,start_percent=3,low_percent=30,"
                                   "background_percent=40,full=help,max_stall_ms=5,"
-<<<<<<< HEAD
                                   "inflight_pages=6,batch_pages=7,latency_sample=8,feed_percent=9,"
                                   "pressure=psi,pressure_floor_percent=9,"
                                   "pressure_high_percent=90,pressure_low_percent=70,"
-                                  "pressure_stall_percent=11,pressure_quiet_ms=1200"),
-=======
-                                  "inflight_pages=6,batch_pages=7,latency_sample=8,"
+                                  "pressure_stall_percent=11,pressure_quiet_ms=1200,"
                                   "keep=9M,compact_percent=10"),
->>>>>>> pool
                      0);
     assert_true(opts.capacity_bytes == UINT64_C(3) << 30);
     assert_int_equal(opts.page_max_bytes, 16384);
@@ -92,7 +88,6 @@ static void each_name_sets_its_member(void **state)
     assert_int_equal(opts.inflight_pages, 6);
     assert_int_equal(opts.batch_pages, 7);
     assert_int_equal(opts.latency_sample, 8);
-<<<<<<< HEAD
     assert_int_equal(opts.feed_percent, 9);
     assert_int_equal(opts.pressure, ZCACHE_PRESSURE_PSI);
     assert_int_equal(opts.pressure_floor_percent, 9);
@@ -100,10 +95,8 @@ static void each_name_sets_its_member(void **state)
     assert_int_equal(opts.pressure_low_percent, 70);
     assert_int_equal(opts.pressure_stall_percent, 11);
     assert_int_equal(opts.pressure_quiet_ms, 1200);
-=======
     assert_int_equal(opts.keep_bytes, 9 * MIB);
     assert_int_equal(opts.compact_percent, 10);
->>>>>>> pool
     assert_int_equal(check(&opts), 0);
 }
 
@@ -216,7 +209,6 @@ static void bad_text_is_refused_and_changes_nothing(void **state)
         "max_stall_ms=3600001",
         "latency_sample=3",
         "latency_sample=4294967296",
-<<<<<<< HEAD
         "pressure=",
         "pressure=on",
         "pressure=3",
@@ -225,10 +217,8 @@ static void bad_text_is_refused_and_changes_nothing(void **state)
         "pressure_low_percent=100",
         "pressure_stall_percent=0",
         "pressure_quiet_ms=99",
-=======
         "keep=-1",
         "compact_percent=101",
->>>>>>> pool
         "fast=",
         "fast=lz4:",
         "fast=:3",
