@@ -212,6 +212,17 @@ void zc_train_hurry(struct zcache *cache)
 {
     cache->train->rest_times = 0;
 }
+
+bool zc_train_busy(struct zcache *cache)
+{
+    struct zc_train *train = cache->train;
+    bool busy;
+
+    zc_lock_acquire(&train->lock);
+    busy = train->state == READY || train->state == TRAINING;
+    zc_lock_release(&train->lock);
+    return busy;
+}
 #endif
 
 void zc_train_pause(struct zcache *cache)
@@ -729,6 +740,12 @@ static void later(const struct zc_train *train, struct zcache_tenant *t)
     atomic_store(&t->learn.due_bytes, atomic_load(&t->learn.seen_bytes) + train->window_bytes);
 }
 
+static void fail(const struct zc_train *train, struct zcache_tenant *t)
+{
+    zc_stat_add(t->stat, ZC_C_dict_failures, 1);
+    later(train, t);
+}
+
 static void conclude(struct zcache_tenant *t, struct training *g, const struct outcome *o, int rc)
 {
     if (rc == 0) {
@@ -743,8 +760,7 @@ static void conclude(struct zcache_tenant *t, struct training *g, const struct o
             t->name, (unsigned long long)o->raw, (unsigned long long)o->plain,
             (unsigned long long)o->current, (unsigned long long)o->fresh);
     } else {
-        zc_stat_add(t->stat, ZC_C_dict_failures, 1);
-        later(g->train, t);
+        fail(g->train, t);
     }
 }
 
@@ -768,6 +784,11 @@ static void train_once(struct zc_train *train, struct zc_thread *th)
     int rc;
 
     if (t == NULL) {
+        return;
+    }
+    if (th == NULL) {
+        fail(train, t);
+        zc_tenant_leave(t);
         return;
     }
     begin(&g, t);
@@ -845,9 +866,7 @@ static void *train_main(void *arg)
         struct zc_thread *th = zc_core_thread(train->cache);
         uint64_t cpu_ns = zc_plat_thread_cpu_ns();
 
-        if (th != NULL) {
-            train_once(train, th);
-        }
+        train_once(train, th);
         end_training(train, zc_plat_thread_cpu_ns() - cpu_ns);
     }
     return NULL;
