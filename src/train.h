@@ -57,6 +57,9 @@ void zc_train_note(struct zcache_tenant *t, const void *page, size_t len, size_t
 #ifdef ZCACHE_TEST_HOOKS
 /** zc_train_hurry() - no rest between trainings of this cache, for tests. */
 void zc_train_hurry(struct zcache *cache);
+
+/** zc_train_busy() - whether a sample waits for its training, or is in it. */
+bool zc_train_busy(struct zcache *cache);
 #endif
 
 #endif /* ZC_TRAIN_H */

@@ -6,6 +6,7 @@
 #define ZC_TESTS_FUZZ_CODECS_H
 
 #include "codec.h"
+#include "dict.h"
 #include "fuzz.h"
 
 #define CODECS_PAGE_MAX ((size_t)1 << 20)
@@ -15,6 +16,7 @@ struct codecs {
     struct zc_codec_set set; /* one thread's contexts, which live as long as the process */
     uint8_t id[8];
     unsigned n;
+    struct zc_dict *dict; /* of zstd's instances */
 };
 
 /* The registry, made at the first call. */
@@ -22,5 +24,8 @@ struct codecs *codecs_get(void);
 
 /* The instance that @choice means. */
 uint8_t codecs_pick(const struct codecs *codecs, uint8_t choice);
+
+/* Whether @choice means the instance with the dictionary, if it has any. */
+bool codecs_with_dict(const struct codecs *codecs, uint8_t choice);
 
 #endif /* ZC_TESTS_FUZZ_CODECS_H */

@@ -2,7 +2,7 @@
 /*
  * Arbitrary bytes for a decoder, with an arbitrary length to restore.
  *
- *     codec | raw length - 1, 3 bytes | stored bytes ...
+ *     codec, 128 and more with a dictionary | raw length - 1, 3 bytes | stored bytes ...
  *
  * Either the decoder refuses, or it writes exactly the promised length and always the same.  It
  * decodes twice: with both buffers at the end and both at the start of memory that is guarded on
@@ -66,14 +66,17 @@ static int decode_at(struct codecs *c,
                      const struct guarded *g,
                      unsigned char *page,
                      size_t len,
-                     uint8_t fill)
+                     uint8_t fill,
+                     bool dict)
 {
     int rc;
 
     memcpy(stored, in->at, in->left);
     memset(page, fill, len);
     guarded_paint(g, page, len);
-    rc = zc_codec_decode(c->registry, &c->set, id, page, len, stored, in->left);
+    rc = dict ? zc_codec_decode_with(c->registry, &c->set, id, c->dict->decoder, page, len, stored,
+                                     in->left)
+              : zc_codec_decode(c->registry, &c->set, id, page, len, stored, in->left);
     CHECK(rc == 0 || rc == -EBADMSG);
     guarded_check(g, page, len);
     CHECK(in->left == 0 || memcmp(stored, in->at, in->left) == 0);
@@ -94,6 +97,31 @@ static void round_trip(struct codecs *c, uint8_t id, const unsigned char *page, 
     CHECK(memcmp(page, back, len) == 0);
 }
 
+/* The same, with the dictionary and the page's checksum. */
+static void round_trip_with_dict(struct codecs *c,
+                                 uint8_t id,
+                                 const unsigned char *page,
+                                 size_t len)
+{
+    struct bytes *m = memory();
+    unsigned char *stored = guarded_tail(&m->stored, len + 1024);
+    unsigned char *back = guarded_tail(&m->again, len);
+    size_t n;
+
+    if (!zc_dict_usable(c->dict, id, len)) {
+        return;
+    }
+    n = zc_dict_encode(c->dict, &c->set, id, stored, len + 1024, page, len);
+    if (n == 0) { /* it does not get smaller */
+        return;
+    }
+    CHECK(n <= len + 1024);
+    memmove(guarded_tail(&m->stored, n), stored, n);
+    stored = guarded_tail(&m->stored, n);
+    CHECK_EQUAL(zc_dict_decode(c->dict, &c->set, id, back, len, stored, n), 0);
+    CHECK(memcmp(page, back, len) == 0);
+}
+
 static void still_decodes(struct codecs *c, uint8_t id)
 {
     static const unsigned char page[] = "a page a page a page a page of no harm";
@@ -111,7 +139,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct codecs *c = codecs_get();
     struct bytes *m = memory();
     struct input in = {data, size};
-    const uint8_t id = codecs_pick(c, input_u8(&in));
+    const uint8_t choice = input_u8(&in);
+    const uint8_t id = codecs_pick(c, choice);
+    const bool dict = codecs_with_dict(c, choice);
     const size_t len = input_u24(&in) % CODECS_PAGE_MAX + 1;
     unsigned char *page = guarded_tail(&m->page, len);
     unsigned char *again = guarded_head(&m->again, len);
@@ -120,13 +150,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (in.left > m->stored.size) {
         return 0;
     }
-    rc = decode_at(c, id, guarded_tail(&m->stored, in.left), &in, &m->page, page, len, 0x5a);
+    rc = decode_at(c, id, guarded_tail(&m->stored, in.left), &in, &m->page, page, len, 0x5a, dict);
     tell_progress(id, page, len, 0x5a, rc);
     CHECK_EQUAL(
-        decode_at(c, id, guarded_head(&m->stored, in.left), &in, &m->again, again, len, 0xa5), rc);
+        decode_at(c, id, guarded_head(&m->stored, in.left), &in, &m->again, again, len, 0xa5, dict),
+        rc);
     if (rc == 0) {
         CHECK(memcmp(page, again, len) == 0); /* all of it is written, whatever was there */
         round_trip(c, id, page, len);
+        round_trip_with_dict(c, id, page, len);
     }
     still_decodes(c, id);
     return 0;
@@ -156,8 +188,12 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
             break;
         }
     }
-    n = zc_codec_encode(c->registry, &c->set, codecs_pick(c, data[0]), data + HEAD, max_size - HEAD,
-                        page, len);
+    n = codecs_with_dict(c, data[0])
+            ? zc_codec_encode_with(c->registry, &c->set, codecs_pick(c, data[0]),
+                                   atomic_load(&c->dict->encoder[c->id[2]]), data + HEAD,
+                                   max_size - HEAD, page, len)
+            : zc_codec_encode(c->registry, &c->set, codecs_pick(c, data[0]), data + HEAD,
+                              max_size - HEAD, page, len);
     if (n == 0) {
         memcpy(data + HEAD, page, ZC_MIN(len, size - HEAD));
         return LLVMFuzzerMutate(data, size, max_size);

@@ -496,6 +496,76 @@ static void damage_is_found_before_anybody_gets_the_page(void **state)
     teardown(&f);
 }
 
+/* ---------------------------------------------------------------------------------------------- */
+/* All at once. */
+
+#define ROUNDS  (TEST_SLOWDOWN > 1 ? 2u : 4u)
+#define PER     (5 * LEARN) /* pages of a round, each of a kind of its own */
+#define READERS 2u
+
+struct readers {
+    struct zcache_tenant *t;
+    atomic_uint round;
+    atomic_bool stop;
+    atomic_uint hits;
+};
+
+static void *read_on(void *arg)
+{
+    struct readers *r = arg;
+    struct rng rng = {(uintptr_t)&rng};
+
+    while (!atomic_load(&r->stop)) {
+        const unsigned round = atomic_load(&r->round) - (unsigned)rng_below(&rng, 2);
+        const uint64_t page = round * 10000u + rng_below(&rng, PER);
+        char want[PAGE];
+        char got[PAGE];
+        size_t len;
+        const int rc = zcache_get(r->t, key_of(1, page), got, PAGE, &len, ZCACHE_PEEK);
+
+        REQUIRE(rc == 0 || rc == ZCACHE_MISS);
+        if (rc == 0) {
+            records_make(want, PAGE, round, page);
+            REQUIRE(memcmp(got, want, PAGE) == 0);
+            atomic_fetch_add(&r->hits, 1);
+        }
+    }
+    return NULL;
+}
+
+/* Dictionaries come, are replaced and go with their pages, while others read these. */
+static void readers_do_not_mind(void **state)
+{
+    struct readers r = {.stop = false};
+    pthread_t reader[READERS];
+    struct fixture f;
+
+    (void)state;
+    setup(&f, QUIET);
+    r.t = f.root;
+    atomic_store(&r.round, 1);
+    for (unsigned i = 0; i < READERS; i++) {
+        start(&reader[i], read_on, &r);
+    }
+    for (unsigned round = 1; round <= ROUNDS; round++) {
+        atomic_store(&r.round, round);
+        for (unsigned i = 0; i < PER; i += LEARN) {
+            demote_records(&f, f.root, round, round * 10000 + i, LEARN);
+            if (round > 1) {
+                delete_pages(&f, f.root, (round - 1) * 10000 + i, LEARN);
+            }
+        }
+    }
+    WAIT_UNTIL(stats_of(f.root).count.dict_kept > 0 && atomic_load(&r.hits) > 0, 20000);
+    atomic_store(&r.stop, true);
+    for (unsigned i = 0; i < READERS; i++) {
+        join(reader[i]);
+    }
+    verify_cache(f.cache);
+    check_records(f.root, ROUNDS, ROUNDS * 10000, PER);
+    teardown(&f);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -511,6 +581,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_codec_without_dictionaries_is_left_alone),
         cmocka_unit_test(a_cache_closes_with_a_sample_half_full),
         cmocka_unit_test(damage_is_found_before_anybody_gets_the_page),
+        cmocka_unit_test(readers_do_not_mind),
     };
 
     (void)test_begin(argc, argv, 1);
