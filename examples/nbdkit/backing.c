@@ -149,7 +149,7 @@ static int sync_file(void *ctx, struct zcache_io *io)
 /* Where holes cannot be made, zeros do. */
 static int write_zeros(const struct backing *b, uint64_t offset, size_t len)
 {
-    char *zeros = calloc(1, len);
+    char *zeros = calloc(1, b->block_bytes);
     struct iovec iov = {zeros, len};
     int rc = -ENOMEM;
 

@@ -56,7 +56,7 @@ struct config {
 [[noreturn]] void fail(const std::string &what)
 {
     (void)fprintf(stderr, "bench: %s\n", what.c_str());
-    exit(1);
+    exit(1); /* NOLINT(concurrency-mt-unsafe) */
 }
 
 void must(const rocksdb::Status &s, const char *what)
@@ -71,19 +71,19 @@ void must(const rocksdb::Status &s, const char *what)
 class rows
 {
   public:
-    explicit rows(const config &c) : row_(c.row), n_(c.data / c.row)
+    explicit rows(const config &c) : row_bytes(c.row), n(c.data / c.row)
     {
         std::ifstream file(c.corpus, std::ios::binary);
 
-        text_.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
-        if (text_.size() < row_) {
+        text.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+        if (text.size() < row_bytes) {
             fail("cannot read " + c.corpus);
         }
     }
 
     uint64_t count() const
     {
-        return n_;
+        return n;
     }
 
     static std::string key(uint64_t i)
@@ -96,43 +96,43 @@ class rows
 
     rocksdb::Slice value(uint64_t i) const
     {
-        return {text_.data() + i % (text_.size() / row_) * row_, row_};
+        return {text.data() + i % (text.size() / row_bytes) * row_bytes, row_bytes};
     }
 
   private:
-    uint64_t row_;
-    uint64_t n_;
-    std::string text_;
+    uint64_t row_bytes;
+    uint64_t n;
+    std::string text;
 };
 
 /* Row numbers; the k-th most popular comes with a probability in proportion to 1 / k^skew. */
 class zipf
 {
   public:
-    zipf(uint64_t n, double skew) : cumulative_(n), order_(n)
+    zipf(uint64_t n, double skew) : cumulative(n), order(n)
     {
         std::mt19937_64 random(1);
         double sum = 0;
 
         for (uint64_t i = 0; i < n; i++) {
             sum += std::pow(static_cast<double>(i + 1), -skew);
-            cumulative_[i] = sum;
-            order_[i] = static_cast<uint32_t>(i);
+            cumulative[i] = sum;
+            order[i] = static_cast<uint32_t>(i);
         }
-        std::shuffle(order_.begin(), order_.end(), random);
+        std::shuffle(order.begin(), order.end(), random);
     }
 
     uint64_t next(std::mt19937_64 &random) const
     {
-        std::uniform_real_distribution<double> even(0, cumulative_.back());
-        const auto at = std::upper_bound(cumulative_.begin(), cumulative_.end() - 1, even(random));
+        std::uniform_real_distribution<double> even(0, cumulative.back());
+        const auto at = std::upper_bound(cumulative.begin(), cumulative.end() - 1, even(random));
 
-        return order_[static_cast<size_t>(at - cumulative_.begin())];
+        return order[static_cast<size_t>(at - cumulative.begin())];
     }
 
   private:
-    std::vector<double> cumulative_;
-    std::vector<uint32_t> order_;
+    std::vector<double> cumulative;
+    std::vector<uint32_t> order;
 };
 
 /* ---- the database ---------------------------------------------------------------------------- */
@@ -160,41 +160,41 @@ class subject
 {
   public:
     subject(const char *name, const config &c, std::shared_ptr<rocksdb::SecondaryCache> secondary)
-        : name_(name), secondary_(std::move(secondary))
+        : title(name), cache(std::move(secondary))
     {
-        rocksdb::LRUCacheOptions cache;
+        rocksdb::LRUCacheOptions lru;
         rocksdb::BlockBasedTableOptions table;
         rocksdb::Options options;
         rocksdb::DB *db = nullptr;
 
-        cache.secondary_cache = secondary_;
-        cache.capacity = secondary_ != nullptr ? c.primary : c.primary + c.secondary;
-        table.block_cache = rocksdb::NewLRUCache(cache);
+        lru.secondary_cache = cache;
+        lru.capacity = cache != nullptr ? c.primary : c.primary + c.secondary;
+        table.block_cache = rocksdb::NewLRUCache(lru);
         options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
         options.use_direct_reads = true;
         must(rocksdb::DB::OpenForReadOnly(options, c.directory, &db), "open");
-        db_.reset(db);
+        base.reset(db);
     }
 
     const char *name() const
     {
-        return name_;
+        return title;
     }
 
     rocksdb::DB *db() const
     {
-        return db_.get();
+        return base.get();
     }
 
     rocksdb::SecondaryCache *secondary() const
     {
-        return secondary_.get();
+        return cache.get();
     }
 
   private:
-    const char *name_;
-    std::shared_ptr<rocksdb::SecondaryCache> secondary_;
-    std::unique_ptr<rocksdb::DB> db_;
+    const char *title;
+    std::shared_ptr<rocksdb::SecondaryCache> cache;
+    std::unique_ptr<rocksdb::DB> base;
 };
 
 std::shared_ptr<rocksdb::SecondaryCache> make_compressed(const config &c)
@@ -334,8 +334,8 @@ void compare(const config &c)
 
     const subject subjects[] = {
         {"none", c, nullptr}, {"compressed", c, make_compressed(c)}, {"zcache", c, make_zcache(c)}};
-    constexpr size_t N = std::size(subjects);
-    std::vector<turn> turns[N];
+    constexpr size_t n_subjects = std::size(subjects);
+    std::vector<turn> turns[n_subjects];
 
     for (const subject &s : subjects) {
         for (uint64_t r = 0; r < c.warm_up; r++) {
@@ -343,8 +343,8 @@ void compare(const config &c)
         }
     }
     for (uint64_t r = 0; r < c.rounds; r++) {
-        for (size_t i = 0; i < N; i++) {
-            const size_t next = (r + i) % N;
+        for (size_t i = 0; i < n_subjects; i++) {
+            const size_t next = (r + i) % n_subjects;
 
             turns[next].push_back(take_turn(subjects[next], c, rows, zipf, r * c.threads));
         }
@@ -357,7 +357,7 @@ void compare(const config &c)
                  static_cast<unsigned long long>(c.secondary >> 10));
     (void)printf("%-12s %10s %14s %14s %13s\n", "secondary", "reads/s", "x compressed",
                  "block reads", "CPU us/read");
-    for (size_t i = 0; i < N; i++) {
+    for (size_t i = 0; i < n_subjects; i++) {
         report(subjects[i], turns[i], turns[1]);
     }
     (void)printf("zcache held %.1f MiB of blocks\n", bytes_held(subjects[2]) / (1 << 20));
@@ -378,7 +378,7 @@ uint64_t number(const char *text)
     return n;
 }
 
-const option LONG_OPTIONS[] = {
+const option long_options[] = {
     {"corpus", required_argument, nullptr, 'c'},
     {"db", required_argument, nullptr, 'd'},
     {"primary", required_argument, nullptr, 'p'},
@@ -400,7 +400,7 @@ config parse(int argc, char **argv)
     int one;
 
     /* NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread yet */
-    while ((one = getopt_long(argc, argv, "", LONG_OPTIONS, nullptr)) != -1) {
+    while ((one = getopt_long(argc, argv, "", long_options, nullptr)) != -1) {
         switch (one) {
         case 'c':
             c.corpus = optarg;

@@ -48,8 +48,8 @@ namespace zcache_rocksdb
 namespace
 {
 
-constexpr size_t MARK_BYTES = 1;
-constexpr unsigned DRAIN_MS = 1000; /* how long a smaller capacity is waited for */
+constexpr size_t mark_bytes = 1;
+constexpr unsigned drain_ms = 1000; /* how long a smaller capacity is waited for */
 
 Status status_of(int rc, const std::string &what)
 {
@@ -204,18 +204,18 @@ class found_block final : public SecondaryCacheResultHandle
 class secondary_cache final : public SecondaryCache
 {
   public:
-    explicit secondary_cache(const options &o) : options_(o)
+    explicit secondary_cache(const options &o) : opts(o)
     {
-        RegisterOptions(kClassName(), &options_, &option_types());
+        RegisterOptions(kClassName(), &opts, &option_types());
     }
 
     ~secondary_cache() override
     {
-        const int rc = zcache_tenant_close(tenant_, ZCACHE_CLOSE_DISCARD);
+        const int rc = zcache_tenant_close(owner, ZCACHE_CLOSE_DISCARD);
         (void)rc; /* as for the cache */
     }
 
-    static const char *kClassName()
+    static const char *kClassName() /* NOLINT(readability-identifier-naming): RocksDB's name */
     {
         return "zcache";
     }
@@ -252,25 +252,25 @@ class secondary_cache final : public SecondaryCache
 
     zcache_tenant *tenant() const
     {
-        return tenant_;
+        return owner;
     }
 
     zcache *cache() const
     {
-        return tenant_ != nullptr ? shared_->cache : nullptr;
+        return owner != nullptr ? shared->cache : nullptr;
     }
 
   private:
-    options options_;
-    std::shared_ptr<shared_cache> shared_;
+    options opts;
+    std::shared_ptr<shared_cache> shared;
 
-    mutable std::mutex lock_;         /* around changes of the limits */
-    zcache_tenant *tenant_ = nullptr; /* null until it is prepared: nothing is found then */
+    mutable std::mutex lock;        /* around changes of the limits */
+    zcache_tenant *owner = nullptr; /* null until it is prepared: nothing is found then */
 
     /* RocksDB's keys of blocks have 16 bytes, and so have zcache's. */
     bool usable(const Slice &key) const
     {
-        return tenant_ != nullptr && key.size() == sizeof(zcache_key);
+        return owner != nullptr && key.size() == sizeof(zcache_key);
     }
 
     static zcache_key key_of(const Slice &key)
@@ -287,7 +287,7 @@ class secondary_cache final : public SecondaryCache
     {
         const char mark = 0;
         const int rc =
-            zcache_put(tenant_, key_of(key), &mark, MARK_BYTES, ZCACHE_CLEAN | ZCACHE_BEST_EFFORT);
+            zcache_put(owner, key_of(key), &mark, mark_bytes, ZCACHE_CLEAN | ZCACHE_BEST_EFFORT);
         (void)rc;
     }
 
@@ -299,9 +299,9 @@ zcache_limits secondary_cache::limits() const
 {
     zcache_limits l = ZCACHE_LIMITS_INIT;
 
-    l.limit_bytes = options_.limit;
-    l.reserve_bytes = std::min(options_.reserve, options_.limit);
-    l.weight = options_.weight;
+    l.limit_bytes = opts.limit;
+    l.reserve_bytes = std::min(opts.reserve, opts.limit);
+    l.weight = opts.weight;
     return l;
 }
 
@@ -310,19 +310,19 @@ Status secondary_cache::open_tenant()
     zcache_tenant_options t = ZCACHE_TENANT_OPTIONS_INIT;
     int rc;
 
-    if (options_.tenant.empty()) {
-        options_.tenant = next_name();
+    if (opts.tenant.empty()) {
+        opts.tenant = next_name();
     }
-    t.name = options_.tenant.c_str();
+    t.name = opts.tenant.c_str();
     t.limits = limits();
-    rc = zcache_tenant_open(zcache_root(shared_->cache), &t, &tenant_);
-    return rc == 0 ? Status::OK() : status_of(rc, "zcache: tenant \"" + options_.tenant + "\"");
+    rc = zcache_tenant_open(zcache_root(shared->cache), &t, &owner);
+    return rc == 0 ? Status::OK() : status_of(rc, "zcache: tenant \"" + opts.tenant + "\"");
 }
 
 Status secondary_cache::set_limits_locked()
 {
     const zcache_limits l = limits();
-    const int rc = zcache_tenant_set_limits(tenant_, &l, DRAIN_MS, nullptr);
+    const int rc = zcache_tenant_set_limits(owner, &l, drain_ms, nullptr);
 
     return rc == 0 ? Status::OK() : status_of(rc, "zcache: limits");
 }
@@ -330,14 +330,14 @@ Status secondary_cache::set_limits_locked()
 /* RocksDB calls this when options were set, and before the first block comes. */
 Status secondary_cache::PrepareOptions(const ConfigOptions &config)
 try {
-    const std::lock_guard<std::mutex> guard(lock_);
+    const std::lock_guard<std::mutex> guard(lock);
     Status s = SecondaryCache::PrepareOptions(config);
 
-    if (s.ok() && tenant_ != nullptr) {
+    if (s.ok() && owner != nullptr) {
         return set_limits_locked();
     }
     if (s.ok()) {
-        s = join_shared(options_, &shared_);
+        s = join_shared(opts, &shared);
     }
     return s.ok() ? open_tenant() : s;
 
@@ -349,10 +349,10 @@ Status secondary_cache::Insert(const Slice &key, void *value, const Cache::Cache
 try {
     const size_t bytes = helper->size_cb(value);
 
-    if (!usable(key) || bytes <= MARK_BYTES || bytes > shared_->page_max_bytes) {
+    if (!usable(key) || bytes <= mark_bytes || bytes > shared->page_max_bytes) {
         return Status::OK();
     }
-    if (zcache_get(tenant_, key_of(key), nullptr, 0, nullptr, ZCACHE_PEEK) == ZCACHE_MISS) {
+    if (zcache_get(owner, key_of(key), nullptr, 0, nullptr, ZCACHE_PEEK) == ZCACHE_MISS) {
         leave_mark(key);
         return Status::OK();
     }
@@ -360,7 +360,7 @@ try {
     const Status s = helper->saveto_cb(value, 0, bytes, buffer);
     if (s.ok()) {
         const int rc =
-            zcache_put(tenant_, key_of(key), buffer, bytes, ZCACHE_CLEAN | ZCACHE_BEST_EFFORT);
+            zcache_put(owner, key_of(key), buffer, bytes, ZCACHE_CLEAN | ZCACHE_BEST_EFFORT);
         (void)rc; /* counted by the cache; the block is in its file */
     }
     return s;
@@ -383,10 +383,10 @@ try {
         return nullptr;
     }
     auto block = std::make_unique<found_block>();
-    char *buffer = block_buffer(shared_->page_max_bytes);
-    const int rc = zcache_get(tenant_, key_of(key), buffer, shared_->page_max_bytes, &bytes,
+    char *buffer = block_buffer(shared->page_max_bytes);
+    const int rc = zcache_get(owner, key_of(key), buffer, shared->page_max_bytes, &bytes,
                               advise_erase ? ZCACHE_TAKE : ZCACHE_KEEP_TIER);
-    if (rc == ZCACHE_MISS || (rc == 0 && bytes == MARK_BYTES)) {
+    if (rc == ZCACHE_MISS || (rc == 0 && bytes == mark_bytes)) {
         return nullptr;
     }
     if (rc != 0 || !create(buffer, bytes, &block->value, &block->charge).ok()) {
@@ -407,17 +407,17 @@ try {
 void secondary_cache::Erase(const Slice &key)
 {
     if (usable(key)) {
-        const int rc = zcache_delete(tenant_, key_of(key), 0);
+        const int rc = zcache_delete(owner, key_of(key), 0);
         (void)rc; /* a miss is as good, and no write can be in flight */
     }
 }
 
 Status secondary_cache::SetCapacity(size_t capacity)
 try {
-    const std::lock_guard<std::mutex> guard(lock_);
+    const std::lock_guard<std::mutex> guard(lock);
 
-    options_.limit = capacity;
-    return tenant_ != nullptr ? set_limits_locked() : Status::OK();
+    opts.limit = capacity;
+    return owner != nullptr ? set_limits_locked() : Status::OK();
 
 } catch (const std::bad_alloc &) {
     return Status::MemoryLimit("zcache: no memory");
@@ -425,18 +425,18 @@ try {
 
 Status secondary_cache::GetCapacity(size_t &capacity)
 {
-    const std::lock_guard<std::mutex> guard(lock_);
+    const std::lock_guard<std::mutex> guard(lock);
 
-    capacity = options_.limit;
+    capacity = opts.limit;
     return Status::OK();
 }
 
 std::string secondary_cache::GetPrintableOptions() const
 {
-    const std::lock_guard<std::mutex> guard(lock_);
+    const std::lock_guard<std::mutex> guard(lock);
 
-    return "    zcache : " + (shared_ != nullptr ? shared_->text : options_.cache) +
-           "\n    zcache_tenant : " + options_.tenant + "\n";
+    return "    zcache : " + (shared != nullptr ? shared->text : opts.cache) +
+           "\n    zcache_tenant : " + opts.tenant + "\n";
 }
 
 SecondaryCache *make_by_name(const std::string &,

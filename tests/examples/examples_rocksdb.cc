@@ -61,24 +61,24 @@ class database
 {
   public:
     database(const char *name, const zcache_rocksdb::options &o, uint64_t primary)
-        : path_(temporary(name))
+        : path(temporary(name))
     {
         rocksdb::LRUCacheOptions cache;
         rocksdb::BlockBasedTableOptions table;
         rocksdb::DB *db = nullptr;
 
-        must(zcache_rocksdb::open_secondary_cache(o, &secondary_));
+        must(zcache_rocksdb::open_secondary_cache(o, &sec));
         cache.capacity = primary;
         cache.num_shard_bits = 1;
-        cache.secondary_cache = secondary_;
+        cache.secondary_cache = sec;
         table.block_cache = rocksdb::NewLRUCache(cache);
         table.cache_index_and_filter_blocks = true;
-        options_.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
-        options_.create_if_missing = true;
-        options_.write_buffer_size = 1 << 20;
-        options_.use_direct_reads = true;
-        must(rocksdb::DB::Open(options_, path_, &db));
-        db_.reset(db);
+        opts.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+        opts.create_if_missing = true;
+        opts.write_buffer_size = 1 << 20;
+        opts.use_direct_reads = true;
+        must(rocksdb::DB::Open(opts, path, &db));
+        base.reset(db);
     }
 
     database(const database &) = delete;
@@ -86,9 +86,9 @@ class database
 
     ~database()
     {
-        must(db_->Close());
-        db_.reset();
-        must(rocksdb::DestroyDB(path_, options_));
+        must(base->Close());
+        base.reset();
+        must(rocksdb::DestroyDB(path, opts));
     }
 
     static std::string key(uint64_t i)
@@ -114,7 +114,7 @@ class database
 
     void put(uint64_t i, uint64_t version)
     {
-        must(db_->Put({}, key(i), value(i, version)));
+        must(base->Put({}, key(i), value(i, version)));
     }
 
     /* The version of the row; every byte is compared. */
@@ -124,7 +124,7 @@ class database
         std::string text;
 
         read.verify_checksums = true;
-        must(db_->Get(read, key(i), &text));
+        must(base->Get(read, key(i), &text));
         return version_of(i, text);
     }
 
@@ -142,13 +142,13 @@ class database
         for (uint64_t i = 0; i < n; i++) {
             put(i, 0);
         }
-        must(db_->Flush({}));
+        must(base->Flush({}));
     }
 
     /* All rows are there, as they are read one after the other, and RocksDB agrees. */
     void walk(uint64_t n)
     {
-        std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator({}));
+        std::unique_ptr<rocksdb::Iterator> it(base->NewIterator({}));
         uint64_t i = 0;
 
         for (it->SeekToFirst(); it->Valid(); it->Next(), i++) {
@@ -157,37 +157,37 @@ class database
         }
         must(it->status());
         CHECK(i == n);
-        must(db_->VerifyChecksum());
+        must(base->VerifyChecksum());
     }
 
     void compact()
     {
-        must(db_->CompactRange({}, nullptr, nullptr));
+        must(base->CompactRange({}, nullptr, nullptr));
     }
 
     struct zcache_stats stats() const
     {
         struct zcache_stats s = ZCACHE_STATS_INIT;
 
-        CHECK(zcache_stats(zcache_rocksdb::tenant_of(secondary_.get()), &s) == 0);
+        CHECK(zcache_stats(zcache_rocksdb::tenant_of(sec.get()), &s) == 0);
         return s;
     }
 
     rocksdb::DB *db()
     {
-        return db_.get();
+        return base.get();
     }
 
     SecondaryCache *secondary()
     {
-        return secondary_.get();
+        return sec.get();
     }
 
   private:
-    std::string path_;
-    rocksdb::Options options_;
-    std::shared_ptr<SecondaryCache> secondary_;
-    std::unique_ptr<rocksdb::DB> db_;
+    std::string path;
+    rocksdb::Options opts;
+    std::shared_ptr<SecondaryCache> sec;
+    std::unique_ptr<rocksdb::DB> base;
 };
 
 zcache_rocksdb::options tenant_options(const char *cache, const char *tenant)
@@ -207,16 +207,16 @@ uint64_t hits(const struct zcache_stats &s)
 /* ---- tests ----------------------------------------------------------------------------------- */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr uint64_t ROWS = 8000;
+constexpr uint64_t row_count = 8000;
 #else
-constexpr uint64_t ROWS = 30000;
+constexpr uint64_t row_count = 30000;
 #endif
 
 /* Two databases, each with threads that read while one writes; every value has to be right, and never
  * older than one seen before. */
 void read_and_write(database *db, uint64_t seed)
 {
-    std::vector<std::atomic<uint64_t>> written(ROWS);
+    std::vector<std::atomic<uint64_t>> written(row_count);
     std::atomic<bool> done{false};
     std::vector<std::thread> readers;
 
@@ -227,15 +227,15 @@ void read_and_write(database *db, uint64_t seed)
             while (!done) {
                 x = x * 6364136223846793005u + 1442695040888963407u;
                 /* Most reads are of the first rows. */
-                const uint64_t i = (x >> 33) % ((x >> 20) % ROWS + 1);
+                const uint64_t i = (x >> 33) % ((x >> 20) % row_count + 1);
                 const uint64_t before = written[i];
 
                 CHECK(db->get(i) >= before);
             }
         });
     }
-    for (uint64_t n = 0; n < ROWS; n++) {
-        const uint64_t i = n * 7919 % ROWS;
+    for (uint64_t n = 0; n < row_count; n++) {
+        const uint64_t i = n * 7919 % row_count;
 
         db->put(i, n);
         written[i] = n;
@@ -245,7 +245,7 @@ void read_and_write(database *db, uint64_t seed)
     for (std::thread &t : readers) {
         t.join();
     }
-    for (uint64_t i = 0; i < ROWS; i++) {
+    for (uint64_t i = 0; i < row_count; i++) {
         CHECK(db->get(i) == written[i]);
     }
 }
@@ -258,16 +258,16 @@ void test_databases_share_a_cache()
 
     o.limit = 2 << 20;
     database orders("orders", o, 512 << 10);
-    users->fill(ROWS);
-    orders.fill(ROWS);
-    users->walk(ROWS);
-    orders.walk(ROWS);
+    users->fill(row_count);
+    orders.fill(row_count);
+    users->walk(row_count);
+    orders.walk(row_count);
 
     std::thread other([&] { read_and_write(users.get(), 1); });
     read_and_write(&orders, 2);
     other.join();
-    users->walk(ROWS);
-    orders.walk(ROWS);
+    users->walk(row_count);
+    orders.walk(row_count);
 
     for (database *db : {users.get(), &orders}) {
         const struct zcache_stats s = db->stats();
@@ -282,7 +282,7 @@ void test_databases_share_a_cache()
     CHECK(zcache_verify(zcache_rocksdb::cache_of(orders.secondary())) == 0);
 
     users.reset();
-    for (uint64_t i = 0; i < ROWS; i++) {
+    for (uint64_t i = 0; i < row_count; i++) {
         (void)orders.get(i);
     }
 }
@@ -345,19 +345,19 @@ void test_capacity_changes()
     database db("capacity", tenant_options("capacity=8M,page_max=32K", ""), 256 << 10);
     size_t capacity;
 
-    db.fill(ROWS);
-    db.walk(ROWS);
-    db.walk(ROWS);
+    db.fill(row_count);
+    db.walk(row_count);
+    db.walk(row_count);
     CHECK(db.stats().gauge.charge_bytes > 1 << 20);
     must(db.secondary()->SetCapacity(1 << 20));
     must(db.secondary()->GetCapacity(capacity));
     CHECK(capacity == 1 << 20);
     CHECK(db.stats().gauge.charge_bytes <= 1 << 20);
-    db.walk(ROWS);
+    db.walk(row_count);
     CHECK(db.stats().gauge.charge_bytes <= 1 << 20);
     must(db.secondary()->SetCapacity(0));
     CHECK(db.stats().gauge.pages == 0);
-    db.walk(ROWS);
+    db.walk(row_count);
     CHECK(db.stats().gauge.pages == 0);
 }
 
