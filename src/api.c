@@ -486,7 +486,7 @@ static int open_tenant(struct zcache_tenant *parent,
     do {
         rc = zc_tenant_open(cache, parent, opts, out);
         no_room = rc == -ENOMEM && th->meta_refused != 0;
-    } while (no_room && zc_reclaim_metadata(cache, th, deadline));
+    } while (rc == -ENOMEM && zc_reclaim_metadata(cache, th, deadline));
     return no_room ? -ENOSPC : rc;
 }
 

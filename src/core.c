@@ -72,18 +72,23 @@ static bool prepaid_take(struct zcache *cache, uint64_t bytes)
     return false;
 }
 
+static void note_refusal(struct zcache *cache, uint64_t bytes, bool by_pool)
+{
+    struct zc_thread *th = cache->threads_up ? zc_thread_known(&cache->threads) : NULL;
+
+    if (th != NULL) {
+        th->meta_refused = by_pool ? 0 : bytes;
+        th->pool_refused = by_pool;
+    }
+}
+
 static bool meta_charge(struct zcache *cache, uint64_t bytes)
 {
-    struct zc_thread *th;
-
     if (!ZC_FAULT(room) && (prepaid_take(cache, bytes) ||
                             zc_quota_reserve(&cache->account, bytes, ZC_QUOTA_RECLAIM) == NULL)) {
         return true;
     }
-    th = cache->threads_up ? zc_thread_known(&cache->threads) : NULL;
-    if (th != NULL) {
-        th->meta_refused = bytes;
-    }
+    note_refusal(cache, bytes, false);
     return false;
 }
 
@@ -155,6 +160,7 @@ void *zc_core_alloc_meta(struct zcache *cache, enum zc_mem_kind kind, unsigned n
     ptr = meta_take(cache, node, size);
     if (ptr == NULL) {
         meta_refund(cache, bytes);
+        note_refusal(cache, bytes, true);
         return NULL;
     }
     atomic_fetch_add_explicit(&m->bytes, bytes, memory_order_relaxed);

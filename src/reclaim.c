@@ -32,6 +32,7 @@
 
 #include <errno.h>
 
+#include "compact.h"
 #include "mathx.h"
 #include "sync_point.h"
 #include "tier.h"
@@ -797,15 +798,21 @@ void zc_reclaim_shrink_node(struct zcache_tenant *top,
 bool zc_reclaim_metadata(struct zcache *cache, struct zc_thread *th, uint64_t deadline_ns)
 {
     uint64_t want = th->meta_refused;
+    bool by_pool = th->pool_refused;
     struct zcache_shrink_result result;
 
     th->meta_refused = 0;
-
-    if (want == 0 || zc_batch_in_callback(th) || zc_plat_now_ns() >= deadline_ns) {
+    th->pool_refused = false;
+    if ((want == 0 && !by_pool) || zc_batch_in_callback(th) || zc_plat_now_ns() >= deadline_ns) {
         return false;
     }
+    if (by_pool) {
+        struct zc_stall stall = {.deadline_ns = deadline_ns};
+
+        return zc_compact_make_room(cache, th, 0, &stall);
+    }
     zc_reclaim_shrink(cache->root, th, want + want / 4, deadline_ns, &result);
-    return result.freed_bytes > 0;
+    return result.freed_bytes > 0 || zc_quota_fits(&cache->account, want, ZC_QUOTA_RECLAIM);
 }
 
 uint64_t zc_reclaim_surplus(struct zcache_tenant *t)

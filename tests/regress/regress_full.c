@@ -60,11 +60,10 @@ static void pin_it(void *arg)
     zcache_unpin(&pin);
 }
 
-/* The thread finds neither prepaid memory nor room below the limit. */
-static void in_a_full_cache(void (*read)(void *arg))
+/* A cache of which half is dense; one of these pages. */
+static struct zcache_key open_dense(void)
 {
-    struct zcache_limits limits = ZCACHE_LIMITS_INIT;
-    struct script_thread reader;
+    struct zcache_shrink_result result;
 
     cache =
         open_cache(CAPACITY, NULL, "raw_percent=0,fast_percent=0,start_percent=100,page_max=4096");
@@ -72,13 +71,21 @@ static void in_a_full_cache(void (*read)(void *arg))
     for (uint64_t i = 0; i < PAGES; i++) {
         REQUIRE_EQUAL(put_page(root, key_of(1, i), 1, FILL_TEXT, ZCACHE_CLEAN), 0);
     }
-    struct zcache_shrink_result result;
     while (stats_of(root).tier[ZCACHE_TIER_DENSE].pages < PAGES / 2) {
         assert_int_equal(zcache_shrink(root, 16 * KIB, 1000, &result), 0);
     }
-    struct zcache_key key = dense_page();
     atomic_store(&known, false);
     atomic_store(&full, false);
+    return dense_page();
+}
+
+/* The thread finds neither prepaid memory nor room below the limit. */
+static void in_a_full_cache(void (*read)(void *arg))
+{
+    struct zcache_limits limits = ZCACHE_LIMITS_INIT;
+    struct zcache_key key = open_dense();
+    struct script_thread reader;
+
     script_start(&reader, read, &key);
     WAIT_UNTIL(atomic_load(&known), 10000);
     const uint64_t prepaid = atomic_exchange(&cache->prepaid, 0);
@@ -110,12 +117,35 @@ static void a_pin_makes_room(void **state)
     in_a_full_cache(pin_it);
 }
 
+/*
+ * There is room, but the pools are as large as they may be, and nothing in them can be moved together.  The
+ * thread waits for what others free.
+ */
+static void a_get_waits_for_resident_memory(void **state)
+{
+    struct zcache_key key = open_dense();
+    struct script_thread reader;
+    uint64_t max;
+
+    (void)state;
+    script_start(&reader, get_it, &key);
+    WAIT_UNTIL(atomic_load(&known), 10000);
+    max = atomic_exchange(&cache->bound.max, 0);
+    atomic_store(&full, true);
+    WAIT_UNTIL(atomic_load(&cache->progress.waiters) != 0, 10000);
+    REQUIRE(script_running(&reader));
+    atomic_store(&cache->bound.max, max);
+    script_join(&reader);
+    drop_cache(cache);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_get_makes_room),
         cmocka_unit_test(a_take_makes_room),
         cmocka_unit_test(a_pin_makes_room),
+        cmocka_unit_test(a_get_waits_for_resident_memory),
     };
 
     test_begin(argc, argv, 0);
