@@ -35,11 +35,12 @@
  *
  * Measured (gcc 12 -O2, Xeon at 2.6 GHz, 200,000 objects of 64 to 4,096 bytes, evenly spread)
  *      alloc and free of one object    15 ns; 32 ns once the process has a second thread
- *      rounding to classes             1.04 % of the bytes asked for
- *      resident / allocated            1.013 filled; 1.045 each object replaced ten times; 3.97
- *                                      after freeing 75 % at random; 1.026 filled again
+ *      rounding to classes             0.36 % of the bytes asked for
+ *      resident / allocated            1.031 filled; 1.072 each object replaced ten times; 4.06
+ *                                      after freeing 75 % at random; 1.044 filled again
  *
- * The 3.97 is what a pool cannot mend, since it must not move objects: of slabs with n objects
+ * Of the 1.031, 1.6 % are the last slabs of 260 classes, of which no more is committed than was touched;
+ * in a pool of 2 GiB they are a fifth of that.  The 4.06 is what a pool cannot mend, since it must not move objects: of slabs with n objects
  * 0.75^n get empty.  Whoever can move them (compact.c) is told which: a slab that is leaving serves no
  * allocation, so that what is moved out of it goes to the fullest of the others.
  *
@@ -48,7 +49,7 @@
  *     count shows.
  *   - Chunks ordered by free pages, first fit: finding a run means to look into chunk after chunk
  *     that has the pages, but not in one piece.
- *   - Spares without a bound: up to 19 MiB, with all classes.
+ *   - Spares without a bound: up to a slab of each class.
  */
 #include "pool.h"
 

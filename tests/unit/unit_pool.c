@@ -347,7 +347,7 @@ static void slabs_grow_with_their_class(void **state)
 
             pages += zc_chunk_slab(zc_chunk_of(objects[i - 1]), objects[i - 1])->n_pages;
             assert_true(shape_of(objects[i]) >= last);
-            assert_true(shape_of(objects[i]) == 0 || n * ZC_SLAB_GROWTH <= pages);
+            assert_true(shape_of(objects[i]) == 0 || (uint64_t)n * ZC_SLAB_GROWTH <= pages);
             last = shape_of(objects[i]);
         }
     }
