@@ -25,7 +25,7 @@ static unsigned asks(struct zc_worth *w, uint64_t now)
 /* 100 ms in which 1000 pages left, each worth 20 us of a CPU: a fifth of one. */
 static void interval(struct zc_worth *w, uint64_t *now, uint64_t *hits, uint64_t more_hits)
 {
-    zc_worth_fed(w, 500, 500 * 20000);
+    zc_worth_fed(w, 500, UINT64_C(500) * 20000);
     zc_worth_left(w, 1000);
     *now += 100 * MS;
     *hits += more_hits;
@@ -66,7 +66,7 @@ static void it_is_fed_again_when_few_pages_leave(void **state)
     zc_worth_init(&w);
     zc_worth_judge(&w, now, 0, 10);
     for (unsigned i = 0; i < ZC_ARRAY_SIZE(rows); i++) {
-        zc_worth_fed(&w, 1000, 1000 * 20000);
+        zc_worth_fed(&w, 1000, UINT64_C(1000) * 20000);
         zc_worth_left(&w, 1000);
         now += rows[i].ms * MS;
         zc_worth_judge(&w, now, 0, 10);
