@@ -95,7 +95,7 @@ static void a_plan_is_about_sites(void **state)
     assert_false(ZC_FAULT(map));
     assert_int_equal(zc_fault_disarm(), 1);
     assert_string_equal(zc_fault_name(ZC_FAULT_map), "map");
-    assert_string_equal(zc_fault_name(ZC_FAULT_N_SITES - 1), "codec");
+    assert_string_equal(zc_fault_name(ZC_FAULT_N_SITES - 1), "train");
 }
 
 static void what_is_held_is_summed_up(void **state)
