@@ -444,6 +444,15 @@ static void *write_until_killed(void *arg)
     return NULL;
 }
 
+/* A file has one server at a time. */
+static void expect_refused(const char *file)
+{
+    struct server s = START("size=4M", "cache=capacity=3M", file);
+
+    REQUIRE(connect_to(&s, "") == NULL);
+    stop(&s, SIGTERM);
+}
+
 static void what_was_flushed_survives_a_kill(void **state)
 {
     static struct writer writers[WRITERS];
@@ -471,6 +480,7 @@ static void what_was_flushed_survives_a_kill(void **state)
         s = START("size=4M", "cache=capacity=3M", file);
         nbd = connect_to(&s, "");
         REQUIRE(nbd != NULL);
+        expect_refused(file);
         for (uint64_t i = 0; i < SMALL; i++) {
             const struct writer *w = &writers[i % WRITERS];
             const uint64_t version = read_version(nbd, i);
