@@ -236,6 +236,27 @@ static void an_idle_connection(void **state)
     }
 }
 
+/*
+ * A connection that gets the file for itself uses no WAL-index from then on. What another one has copied into
+ * the file before that is only to be seen in the file.
+ */
+static void alone_with_a_log_that_others_wrote(void **state)
+{
+    (void)state;
+    begin("WAL");
+    read_all_from_the_cache();
+    db_close(world.b);
+    other(CHANGE "\nPRAGMA wal_checkpoint;\n");
+    db_exec(world.model, CHANGE);
+    db_exec(world.a, "PRAGMA locking_mode = EXCLUSIVE");
+    db_exec(world.a, "BEGIN IMMEDIATE; UPDATE t SET body = 'mine' WHERE id = 1; COMMIT");
+    db_exec(world.model, "UPDATE t SET body = 'mine' WHERE id = 1");
+    REQUIRE_EQUAL(db_digest(world.a, ALL_ROWS), expected());
+    db_exec(world.a, "PRAGMA locking_mode = NORMAL; SELECT * FROM t LIMIT 1");
+    world.b = db_open("t.db", CACHED);
+    end();
+}
+
 /* A new file by the name of an old one, perhaps with its inode, is another database. */
 static void the_file_is_replaced(void **state)
 {
@@ -311,6 +332,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_reader_keeps_its_snapshot),
         cmocka_unit_test(a_checkpoint_ends_before_the_first_read),
         cmocka_unit_test(an_idle_connection),
+        cmocka_unit_test(alone_with_a_log_that_others_wrote),
         cmocka_unit_test(the_file_is_replaced),
         cmocka_unit_test(the_other_is_killed),
         cmocka_unit_test(a_connection_past_the_cache),
