@@ -106,6 +106,13 @@ static void start(struct side *side, bool cached)
     must(clock_getcpuclockid(side->pid, &side->cpu) == 0, "the process's clock");
 }
 
+static void pause_for(int seconds)
+{
+    const struct timespec time = {.tv_sec = seconds};
+
+    (void)nanosleep(&time, NULL);
+}
+
 static void finish(struct side *side)
 {
     int status;
@@ -125,7 +132,7 @@ static double seconds_of(clockid_t clock)
 }
 
 /* Let the process run for a while; it is stopped before and afterwards. */
-static struct measured run_turn(struct side *side, unsigned seconds)
+static struct measured run_turn(struct side *side, int seconds)
 {
     const double n = (double)atomic_load(&side->shared->counters.n_queries);
     const double reads = (double)atomic_load(&side->shared->n_reads);
@@ -133,7 +140,7 @@ static struct measured run_turn(struct side *side, unsigned seconds)
     const double begun = seconds_of(CLOCK_MONOTONIC);
 
     must(kill(side->pid, SIGCONT) == 0, side->name);
-    (void)sleep(seconds);
+    pause_for(seconds);
     must(kill(side->pid, SIGSTOP) == 0, side->name);
     const double took = seconds_of(CLOCK_MONOTONIC) - begun;
     const double queries = (double)atomic_load(&side->shared->counters.n_queries) - n;
@@ -188,10 +195,10 @@ static int compare(void)
     static struct side cached;
 
     start(&plain, false);
-    (void)sleep((unsigned)options.warm_seconds);
+    pause_for(options.warm_seconds);
     must(kill(plain.pid, SIGSTOP) == 0, "plain");
     start(&cached, true);
-    (void)sleep((unsigned)options.warm_seconds);
+    pause_for(options.warm_seconds);
     must(kill(cached.pid, SIGSTOP) == 0, "zcachevfs");
     for (int i = 0; i < options.turns; i++) {
         plain.turns[i] = run_turn(&plain, 1);
