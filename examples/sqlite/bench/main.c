@@ -16,6 +16,7 @@
 #include <popt.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -85,11 +86,20 @@ _Noreturn static void run_side(struct shared *shared, bool cached)
         .skew = options.skew,
     };
 
+    must(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0, "it would outlive its parent");
     direct_io_install(options.path, (unsigned)options.read_us, &shared->n_reads);
     if (cached) {
         open_cache();
     }
     load_run(&load, &shared->counters);
+}
+
+static void pause_for(int milliseconds)
+{
+    const struct timespec time = {.tv_sec = milliseconds / 1000,
+                                  .tv_nsec = (long)(milliseconds % 1000) * 1000000};
+
+    (void)nanosleep(&time, NULL);
 }
 
 static void start(struct side *side, bool cached)
@@ -104,13 +114,12 @@ static void start(struct side *side, bool cached)
         run_side(side->shared, cached);
     }
     must(clock_getcpuclockid(side->pid, &side->cpu) == 0, "the process's clock");
-}
-
-static void pause_for(int seconds)
-{
-    const struct timespec time = {.tv_sec = seconds};
-
-    (void)nanosleep(&time, NULL);
+    while (atomic_load(&side->shared->counters.n_queries) == 0) {
+        must(waitpid(side->pid, NULL, WNOHANG) == 0, side->name);
+        pause_for(10);
+    }
+    pause_for(options.warm_seconds * 1000);
+    must(kill(side->pid, SIGSTOP) == 0, side->name);
 }
 
 static void finish(struct side *side)
@@ -131,8 +140,8 @@ static double seconds_of(clockid_t clock)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* Let the process run for a while; it is stopped before and afterwards. */
-static struct measured run_turn(struct side *side, int seconds)
+/* Let the process run for a second; it is stopped before and afterwards. */
+static struct measured run_turn(struct side *side)
 {
     const double n = (double)atomic_load(&side->shared->counters.n_queries);
     const double reads = (double)atomic_load(&side->shared->n_reads);
@@ -140,7 +149,7 @@ static struct measured run_turn(struct side *side, int seconds)
     const double begun = seconds_of(CLOCK_MONOTONIC);
 
     must(kill(side->pid, SIGCONT) == 0, side->name);
-    pause_for(seconds);
+    pause_for(1000);
     must(kill(side->pid, SIGSTOP) == 0, side->name);
     const double took = seconds_of(CLOCK_MONOTONIC) - begun;
     const double queries = (double)atomic_load(&side->shared->counters.n_queries) - n;
@@ -195,14 +204,10 @@ static int compare(void)
     static struct side cached;
 
     start(&plain, false);
-    pause_for(options.warm_seconds);
-    must(kill(plain.pid, SIGSTOP) == 0, "plain");
     start(&cached, true);
-    pause_for(options.warm_seconds);
-    must(kill(cached.pid, SIGSTOP) == 0, "zcachevfs");
     for (int i = 0; i < options.turns; i++) {
-        plain.turns[i] = run_turn(&plain, 1);
-        cached.turns[i] = run_turn(&cached, 1);
+        plain.turns[i] = run_turn(&plain);
+        cached.turns[i] = run_turn(&cached);
     }
     finish(&plain);
     finish(&cached);
