@@ -255,6 +255,9 @@ int main(int argc, const char **argv)
     parse(argc, argv);
     orders_make(options.path, (unsigned)options.mib);
     must(realpath(options.path, resolved) != NULL, options.path);
+    free(options.path); /* popt gave it, and the other one */
     options.path = resolved;
-    return compare();
+    const int rc = compare();
+    free(options.cache);
+    return rc;
 }
