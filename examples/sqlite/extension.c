@@ -20,7 +20,7 @@ static int options_of_environment(struct zcache_options *options, char **error)
     char why[200];
 
     options->capacity_bytes = DEFAULT_CAPACITY;
-    options->full_policy = ZCACHE_FULL_HELP;
+    options->full_policy = ZCACHE_FULL_REJECT;
     if (text != NULL && zcache_options_parse(options, text, why, sizeof(why)) != 0) {
         *error = sqlite3_mprintf("ZCACHEVFS: %s", why);
         return SQLITE_ERROR;

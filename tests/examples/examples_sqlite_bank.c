@@ -127,7 +127,7 @@ static void *work(void *arg)
             open_up(c);
         }
     }
-    if (c->vfs == (const char *)CACHED) {
+    if (strcmp(c->vfs, CACHED) == 0) {
         atomic_fetch_add(&bank->n_hits, (unsigned long long)db_stat(c->db, "hits"));
     }
     db_close(c->db);

@@ -47,15 +47,13 @@ static struct record {
 /* ---- SQLite's disk -------------------------------------------------------------------------------- */
 
 /* The library's calls come here instead of to libc, and go on to the disk. */
-/* NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming) */
+/* NOLINTBEGIN(bugprone-reserved-identifier,readability-*): their names are the system's */
 ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int n, off_t offset);
 int __wrap_fdatasync(int fd);
 int __wrap_ftruncate(int fd, off_t len);
 ssize_t pwrite64(int fd, const void *buf, size_t len, off_t offset);
 int ftruncate64(int fd, off_t len);
 int fdatasync(int fd);
-
-/* NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming) */
 
 ssize_t pwrite64(int fd, const void *buf, size_t len, off_t offset)
 {
@@ -77,6 +75,8 @@ int fdatasync(int fd)
 {
     return __wrap_fdatasync(fd);
 }
+
+/* NOLINTEND(bugprone-reserved-identifier,readability-*) */
 
 /* ---- transactions ---------------------------------------------------------------------------------- */
 

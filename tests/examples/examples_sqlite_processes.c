@@ -196,14 +196,17 @@ void __wrap_watch_shm_locked(struct watch *watch, struct view *view, int first, 
 
 /*
  * SQLite has the lock and does not know yet from where to read the log on: a checkpoint that ends now is
- * one that it takes pages from, out of the file.
+ * one that it takes pages from, out of the file. The cache has the pages from before.
  */
 static void a_checkpoint_ends_before_the_first_read(void **state)
 {
     (void)state;
     begin("WAL");
+    db_exec(world.b, "UPDATE t SET body = body || 'x' WHERE id = 1"); /* the log has a salt now */
+    db_exec(world.model, "UPDATE t SET body = body || 'x' WHERE id = 1");
     read_all_from_the_cache();
     other_changes(CHANGE, "");
+    REQUIRE(db_stat(world.a, "pages") > 100);
     interrupt = true;
     read_all();
     REQUIRE(!interrupt);
@@ -234,6 +237,26 @@ static void an_idle_connection(void **state)
         db_close(idle);
         end();
     }
+}
+
+/*
+ * To leave WAL mode a connection takes the file for itself, without a look at the WAL-index. What another
+ * process has copied into the file before that is only to be seen in the file.
+ */
+static void alone_with_a_log_that_others_wrote(void **state)
+{
+    (void)state;
+    begin("WAL");
+    read_all_from_the_cache();
+    db_close(world.b);
+    other("CREATE TABLE more (n);\n" CHANGE "\nPRAGMA wal_checkpoint;\n");
+    db_exec(world.model, CHANGE);
+    REQUIRE(db_stat(world.a, "pages") > 100);
+    db_exec(world.a, "PRAGMA journal_mode = DELETE");
+    REQUIRE_EQUAL(db_digest(world.a, ALL_ROWS), expected());
+    REQUIRE_EQUAL(db_number(world.a, "SELECT count(*) FROM more"), 0);
+    world.b = db_open("t.db", CACHED);
+    end();
 }
 
 /* A new file by the name of an old one, perhaps with its inode, is another database. */
@@ -311,6 +334,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_reader_keeps_its_snapshot),
         cmocka_unit_test(a_checkpoint_ends_before_the_first_read),
         cmocka_unit_test(an_idle_connection),
+        cmocka_unit_test(alone_with_a_log_that_others_wrote),
         cmocka_unit_test(the_file_is_replaced),
         cmocka_unit_test(the_other_is_killed),
         cmocka_unit_test(a_connection_past_the_cache),

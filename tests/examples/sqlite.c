@@ -40,7 +40,8 @@ int __wrap_pages_read(struct pages *pages, sqlite3_file *file, void *buf, int le
         REQUIRE(now != NULL);
         REQUIRE_EQUAL(file->pMethods->xRead(file, now, len, at), SQLITE_OK);
         if (memcmp(buf, now, (size_t)len) != 0) {
-            fprintf(stderr, "page %lld of %d bytes is not what the file has\n", at / len + 1, len);
+            (void)fprintf(stderr, "page %lld of %d bytes is not what the file has\n", at / len + 1,
+                          len);
             REQUIRE(!"the cache is stale");
         }
         free(now);
@@ -112,17 +113,19 @@ void db_cache_close(void)
 static void must(sqlite3 *db, int rc, const char *what)
 {
     if (rc != SQLITE_OK) {
-        fprintf(stderr, "%s: %s (%d)\n", what, sqlite3_errmsg(db), sqlite3_extended_errcode(db));
+        (void)fprintf(stderr, "%s: %s (%d)\n", what, sqlite3_errmsg(db),
+                      sqlite3_extended_errcode(db));
         REQUIRE_EQUAL(rc, SQLITE_OK);
     }
 }
 
 sqlite3 *db_open(const char *name, const char *vfs)
 {
-    sqlite3 *db;
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    sqlite3 *db = NULL;
+    const int rc = sqlite3_open_v2(db_path(name), &db, flags, vfs);
 
-    must(db, sqlite3_open_v2(db_path(name), &db, flags, vfs), name);
+    must(db, rc, name);
     must(db, sqlite3_busy_timeout(db, 60000), "busy_timeout");
     db_exec(db, "PRAGMA cache_size = 12; PRAGMA synchronous = OFF");
     return db;
@@ -226,7 +229,7 @@ void db_check(sqlite3 *db)
     REQUIRE_EQUAL(sqlite3_step(statement), SQLITE_ROW);
     const char *text = (const char *)sqlite3_column_text(statement, 0);
     if (strcmp(text, "ok") != 0) {
-        fprintf(stderr, "integrity_check: %s\n", text);
+        (void)fprintf(stderr, "integrity_check: %s\n", text);
         REQUIRE(!"the database is sound");
     }
     must(db, sqlite3_finalize(statement), "check");
@@ -275,8 +278,10 @@ int db_shell(const char *name, const char *input)
 
 void db_need_shell(void)
 {
-    if (system("sqlite3 -version >/dev/null 2>&1") !=
-        0) { /* NOLINT(concurrency-mt-unsafe,cert-env33-c) */
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe,cert-env33-c): there are no threads yet */
+    const int status = system("sqlite3 -version >/dev/null 2>&1");
+
+    if (status != 0) {
         test_skip("sqlite3, SQLite's shell, is missing");
     }
 }

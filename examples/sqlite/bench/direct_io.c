@@ -6,10 +6,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -20,7 +20,8 @@ enum {
 
 static const char *direct_path;
 static atomic_bool is_direct[FILES]; /* by descriptor */
-static atomic_ullong n_reads;
+static atomic_ullong *n_reads;
+static unsigned slow_read_us;
 
 static char *aligned_room(void)
 {
@@ -49,6 +50,22 @@ static int open_file(const char *path, int flags, int mode)
     return fd;
 }
 
+/* The device's part of a read, and what is missing to a slower one's. */
+static ssize_t read_blocks(int fd, void *buf, size_t len, off_t offset)
+{
+    struct timespec end;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_nsec += (long)slow_read_us * 1000;
+    end.tv_sec += end.tv_nsec / 1000000000;
+    end.tv_nsec %= 1000000000;
+    const ssize_t got = pread(fd, buf, len, offset);
+    if (slow_read_us > 0) {
+        (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL);
+    }
+    return got;
+}
+
 static ssize_t read_file(int fd, void *buf, size_t len, off_t offset)
 {
     if (!goes_direct(fd)) {
@@ -59,8 +76,8 @@ static ssize_t read_file(int fd, void *buf, size_t len, off_t offset)
     const size_t skip = (size_t)(offset - first);
     const size_t whole = (skip + len + BLOCK - 1) / BLOCK * BLOCK;
     must(whole <= ROOM, "room for a read");
-    atomic_fetch_add(&n_reads, 1);
-    const ssize_t got = pread(fd, aligned_room(), whole, first);
+    atomic_fetch_add(n_reads, 1);
+    const ssize_t got = read_blocks(fd, aligned_room(), whole, first);
     if (got < 0 || (size_t)got <= skip) {
         return got < 0 ? got : 0;
     }
@@ -79,19 +96,16 @@ static ssize_t write_file(int fd, const void *buf, size_t len, off_t offset)
     return pwrite(fd, aligned_room(), len, offset);
 }
 
-void direct_io_install(const char *path)
+void direct_io_install(const char *path, unsigned read_us, atomic_ullong *reads)
 {
     sqlite3_vfs *vfs = sqlite3_vfs_find("unix");
 
     direct_path = path;
+    n_reads = reads;
+    slow_read_us = read_us;
     must(vfs != NULL && vfs->iVersion >= 3, "SQLite's VFS \"unix\"");
     must(vfs->xSetSystemCall(vfs, "open", (sqlite3_syscall_ptr)open_file) == SQLITE_OK, "open");
     must(vfs->xSetSystemCall(vfs, "pread64", (sqlite3_syscall_ptr)read_file) == SQLITE_OK, "pread");
     must(vfs->xSetSystemCall(vfs, "pwrite64", (sqlite3_syscall_ptr)write_file) == SQLITE_OK,
          "pwrite");
-}
-
-unsigned long long direct_io_reads(void)
-{
-    return atomic_load(&n_reads);
 }

@@ -6,10 +6,12 @@
 #ifndef ZCACHEVFS_BENCH_DIRECT_IO_H
 #define ZCACHEVFS_BENCH_DIRECT_IO_H
 
-/* From now on, for the file of that path; SQLite's VFS "unix" gets other system calls. */
-void direct_io_install(const char *path);
+#include <stdatomic.h>
 
-/* Reads of that file by this process. */
-unsigned long long direct_io_reads(void);
+/*
+ * From now on, for the file of that path; SQLite's VFS "unix" gets other system calls. @reads counts them.
+ * A read takes @read_us at least: a device that is slower than this one, which others can use meanwhile.
+ */
+void direct_io_install(const char *path, unsigned read_us, atomic_ullong *reads);
 
 #endif /* ZCACHEVFS_BENCH_DIRECT_IO_H */

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 enum {
-    ROW_BYTES = 455, /* in the file, with its part of the index */
+    ROW_BYTES = 385, /* in the file, with its part of the index */
     NOTE_BYTES = 300,
 };
 
