@@ -182,7 +182,17 @@ enum zc_entry_where {
     ZC_W_LISTED = 1 << 2,   /* on the list of its tier */
     ZC_W_ISOLATED = 1 << 3, /* with a reclaimer */
     ZC_W_GONE = 1 << 4,     /* left the cache: never list it again */
-    ZC_W_SCAN = 1 << 5      /* came by a scan: goes to the oldest end of lists */
+    ZC_W_SCAN = 1 << 5,     /* came by a scan */
+    ZC_W_NEW = 1 << 6       /* on probation */
+};
+
+/*
+ * entry.referenced, written without a lock: how often the page was used, as far as it matters, and
+ * whether it was since it has its compressed form.
+ */
+enum zc_entry_uses {
+    ZC_R_USES = 0x3,
+    ZC_R_PACKED_USE = 1 << 2
 };
 
 #define ZC_OWNER_SLOT       0xfffffu
@@ -253,6 +263,35 @@ void zc_entry_become(struct zc_entry *e, enum zc_state to);
 /* Under the shard lock. */
 void zc_entry_set(struct zc_entry *e, unsigned flags);
 void zc_entry_clear(struct zc_entry *e, unsigned flags);
+
+/** zc_entry_uses() - how often it was used since somebody last looked; 3 is often. */
+static inline unsigned zc_entry_uses(const struct zc_entry *e)
+{
+    return atomic_load_explicit(&e->referenced, memory_order_relaxed) & ZC_R_USES;
+}
+
+static inline void zc_entry_set_uses(struct zc_entry *e, unsigned uses)
+{
+    atomic_store_explicit(&e->referenced, (uint8_t)uses, memory_order_relaxed);
+}
+
+/**
+ * zc_entry_use() - count a use, @packed: of a compressed form.  What others read is written only while
+ * that changes something; a use that is lost to another at the same time does not matter.
+ *
+ * Return: whether it was used in its compressed form before.
+ */
+static inline bool zc_entry_use(struct zc_entry *e, bool packed)
+{
+    unsigned before = atomic_load_explicit(&e->referenced, memory_order_relaxed);
+    unsigned after = (before & ZC_R_USES) == ZC_R_USES ? before : before + 1;
+
+    after |= packed ? (unsigned)ZC_R_PACKED_USE : 0u;
+    if (after != before) {
+        atomic_store_explicit(&e->referenced, (uint8_t)after, memory_order_relaxed);
+    }
+    return (before & ZC_R_PACKED_USE) != 0;
+}
 
 static inline void zc_entry_ref(struct zc_entry *e)
 {

@@ -43,6 +43,7 @@ enum kind {
     NUMBER,
     POWER,
     FULL,
+    POLICY,
     CODEC
 };
 
@@ -105,12 +106,18 @@ static const struct option options[] = {
         0,
         UINT32_MAX,
         "0 or a power of two up to 2147483648"),
+    ROW("policy", POLICY, policy, ZCACHE_POLICY_S3FIFO, ZCACHE_POLICY_LRU, "s3fifo or lru"),
 };
 
 static const char *const full_names[] = {
     [ZCACHE_FULL_WAIT] = "wait",
     [ZCACHE_FULL_HELP] = "help",
     [ZCACHE_FULL_REJECT] = "reject",
+};
+
+static const char *const policy_names[] = {
+    [ZCACHE_POLICY_S3FIFO] = "s3fifo",
+    [ZCACHE_POLICY_LRU] = "lru",
 };
 
 /* ---- the members ------------------------------------------------------------------------------
@@ -271,10 +278,10 @@ static bool parse_size(struct span s, uint64_t *value_out)
     return parse_number(s, value_out) && zc_mul_ok(*value_out, unit, value_out);
 }
 
-static bool parse_full(struct span s, uint64_t *value_out)
+static bool parse_name(struct span s, const char *const *names, size_t n, uint64_t *value_out)
 {
-    for (size_t i = 0; i < ZC_ARRAY_SIZE(full_names); i++) {
-        if (span_is(s, full_names[i])) {
+    for (size_t i = 0; i < n; i++) {
+        if (span_is(s, names[i])) {
             *value_out = i;
             return true;
         }
@@ -306,7 +313,10 @@ static bool parse_value(struct zcache_options *opts, const struct option *o, str
         ok = parse_size(s, &value);
         break;
     case FULL:
-        ok = parse_full(s, &value);
+        ok = parse_name(s, full_names, ZC_ARRAY_SIZE(full_names), &value);
+        break;
+    case POLICY:
+        ok = parse_name(s, policy_names, ZC_ARRAY_SIZE(policy_names), &value);
         break;
     case NUMBER:
     case POWER:

@@ -195,6 +195,22 @@ void zc_page_insert_locked(const struct zc_where *w, struct zc_entry *e)
     atomic_fetch_add_explicit(&w->tenant->n_pages, 1, memory_order_relaxed);
 }
 
+/* Where a page that is new to the cache begins. */
+static enum zc_queue queue_of_new(const struct zc_where *w, bool scan)
+{
+    if (scan) {
+        return ZC_QUEUE_SCAN;
+    }
+    if (w->cache->opt.policy == ZCACHE_POLICY_LRU) {
+        return ZC_QUEUE_MAIN;
+    }
+    if (zc_ghost_take(&w->tenant->ghost, w->hash)) {
+        zc_stat_add(w->tenant->stat, ZC_C_ghost_hits, 1);
+        return ZC_QUEUE_MAIN;
+    }
+    return ZC_QUEUE_NEW;
+}
+
 void zc_page_publish_locked(const struct zc_where *w,
                             struct zc_entry *e,
                             const struct zc_version *v)
@@ -219,7 +235,7 @@ void zc_page_publish_locked(const struct zc_where *w,
     kind_add(w->tenant, e, v->word);
     if (first) {
         zc_entry_become(e, ZC_LIVE);
-        zc_lru_insert(lru, e, v->tier, zc_word_sizes(v->word), v->scan);
+        zc_lru_insert(lru, e, v->tier, zc_word_sizes(v->word), queue_of_new(w, v->scan));
         zc_page_wake_locked(w, e);
     } else {
         zc_lru_replace(lru, e, v->tier, zc_word_sizes(old), zc_word_sizes(v->word), v->scan);
@@ -277,6 +293,17 @@ void zc_page_unlink_locked(const struct zc_where *w, struct zc_entry *e)
     zc_core_retire_word(w->thread, word, w->tenant->account);
 }
 
+void zc_page_evict_locked(const struct zc_where *w, struct zc_entry *e)
+{
+    enum zc_queue queue = zc_lru_queue(e);
+
+    zc_stat_tier_add(w->tenant->stat, zc_entry_tier(e), ZC_TC_evictions, 1);
+    if (w->cache->opt.policy != ZCACHE_POLICY_LRU && queue != ZC_QUEUE_SCAN) {
+        zc_ghost_add(&w->tenant->ghost, w->hash, queue == ZC_QUEUE_MAIN);
+    }
+    zc_page_unlink_locked(w, e);
+}
+
 void zc_page_release_locked(const struct zc_where *w, struct zc_entry *e)
 {
     leave_locked(w, e);
@@ -296,7 +323,7 @@ void zc_page_adopt_locked(const struct zc_where *w, struct zc_entry *e, const st
     e->tag = v->tag;
     kind_add(w->tenant, e, v->word);
     zc_entry_become(e, ZC_LIVE);
-    zc_lru_insert_oldest(lru, e, v->tier, zc_word_sizes(v->word));
+    zc_lru_insert_oldest(lru, e, v->tier, zc_word_sizes(v->word), v->queue);
 }
 
 /*

@@ -78,6 +78,7 @@ static void record_free(struct zcache *cache, struct zcache_tenant *t)
     for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
         zc_lru_fini(&t->lru[i]);
     }
+    zc_ghost_fini(&t->ghost, mem);
     stat_free(cache, t);
     mem->free(mem->ctx, t, record_bytes(cache));
 }
@@ -93,6 +94,7 @@ static struct zcache_tenant *record_alloc(struct zcache *cache)
     t->tag = ZC_TAG_TENANT;
     t->cache = cache;
     zc_list_init(&t->free);
+    zc_ghost_init(&t->ghost);
     for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
         zc_lru_init(&t->lru[i]);
     }
@@ -161,6 +163,7 @@ static void record_put(struct zcache *cache, struct zcache_tenant *t)
     struct zc_tenants *ts = cache->tenants;
 
     stat_free(cache, t);
+    zc_ghost_forget(&t->ghost, zc_core_mem(cache, ZC_MEM_TENANT));
     zc_lock_acquire(&ts->lock);
     zc_list_push_back(&ts->closed, &t->free);
     ts->n_closed++;
@@ -258,6 +261,10 @@ static void record_fill(struct zcache_tenant *t,
     atomic_store(&t->retry_ns, 0);
     atomic_store(&t->cursor, UINT32_MAX);
     atomic_store(&t->raw_surplus, 0);
+    for (unsigned i = 0; i < t->cache->topo.n_nodes; i++) {
+        zc_lru_use_probation(&t->lru[i],
+                             t->cache->opt.policy == ZCACHE_POLICY_LRU ? NULL : &t->ghost);
+    }
 }
 
 static struct zc_list *name_bucket(struct zc_tenants *ts, const struct zcache_tenant *t)
@@ -574,21 +581,33 @@ uint64_t zc_tenant_spare(const struct zcache_tenant *t)
     return spare;
 }
 
+void zc_tenant_view(struct zcache_tenant *t, struct zc_lru_view *out)
+{
+    *out = (struct zc_lru_view){0};
+    for (unsigned node = 0; node < t->cache->topo.n_nodes; node++) {
+        struct zc_lru_view view;
+
+        zc_lru_view(&t->lru[node], &view);
+        for (int i = 0; i < ZCACHE_TIERS; i++) {
+            out->tier[i].pages += view.tier[i].pages;
+            out->tier[i].raw_bytes += view.tier[i].raw_bytes;
+            out->tier[i].stored_bytes += view.tier[i].stored_bytes;
+            out->tier[i].allocated_bytes += view.tier[i].allocated_bytes;
+        }
+        for (unsigned i = 0; i < ZC_LISTS; i++) {
+            out->pages[i] += view.pages[i];
+        }
+        out->isolated += view.isolated;
+    }
+}
+
 void zc_tenant_sums(struct zcache_tenant *t, struct zc_tier_sum out[ZCACHE_TIERS])
 {
-    for (int i = 0; i < ZCACHE_TIERS; i++) {
-        out[i] = (struct zc_tier_sum){0};
-    }
-    for (unsigned node = 0; node < t->cache->topo.n_nodes; node++) {
-        struct zc_tier_sum sum[ZCACHE_TIERS];
+    struct zc_lru_view view;
 
-        zc_lru_sums(&t->lru[node], sum, NULL);
-        for (int i = 0; i < ZCACHE_TIERS; i++) {
-            out[i].pages += sum[i].pages;
-            out[i].raw_bytes += sum[i].raw_bytes;
-            out[i].stored_bytes += sum[i].stored_bytes;
-            out[i].allocated_bytes += sum[i].allocated_bytes;
-        }
+    zc_tenant_view(t, &view);
+    for (int i = 0; i < ZCACHE_TIERS; i++) {
+        out[i] = view.tier[i];
     }
 }
 

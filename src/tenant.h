@@ -13,6 +13,7 @@
 #include <zcache/tenant.h>
 
 #include "core.h"
+#include "ghost.h"
 #include "lru.h"
 
 enum zc_tenant_state {
@@ -77,6 +78,7 @@ struct zcache_tenant {
     _Atomic uint32_t cursor;        /* slot after which a sweep of the subtree goes on */
     _Atomic uint64_t raw_surplus;   /* asked of the shrinker: raw pages to demote ahead of need */
     _Atomic(struct zc_hist *) hist; /* ZCACHE_LATENCIES, made at the first sample */
+    struct zc_ghost ghost;          /* of all nodes; not used with plain LRU */
     struct zc_lru lru[];            /* one per node */
 };
 
@@ -175,6 +177,9 @@ uint64_t zc_tenant_spare(const struct zcache_tenant *t);
 
 /** zc_tenant_sums() - gauges of all nodes together. */
 void zc_tenant_sums(struct zcache_tenant *t, struct zc_tier_sum out[ZCACHE_TIERS]);
+
+/** zc_tenant_view() - as zc_lru_view(), of all nodes together. */
+void zc_tenant_view(struct zcache_tenant *t, struct zc_lru_view *out);
 
 /** zc_tenant_note_error() - remember a failed write for the next flush of @t and its ancestors. */
 void zc_tenant_note_error(struct zcache_tenant *t, int error);

@@ -35,6 +35,13 @@ enum zcache_full_policy {
     ZCACHE_FULL_REJECT = 2 /* -ENOSPC at once */
 };
 
+/** enum zcache_policy - which pages leave first. */
+enum zcache_policy {
+    ZCACHE_POLICY_S3FIFO = 0, /* new pages are on probation, returning ones are known: a scan passes
+                                 through without pushing the working set out */
+    ZCACHE_POLICY_LRU = 1     /* the oldest, with a second chance */
+};
+
 /**
  * struct zcache_options - how a cache is opened; fill with ZCACHE_OPTIONS_INIT.
  * @struct_size:        sizeof(struct zcache_options).
@@ -65,6 +72,7 @@ enum zcache_full_policy {
  * @store:              the root's store, copied; NULL for none.
  * @log:                receives messages; NULL for none.
  * @log_ctx:            its context.
+ * @policy:             which pages leave first, default ZCACHE_POLICY_S3FIFO.
  */
 struct zcache_options {
     size_t struct_size;
@@ -85,12 +93,13 @@ struct zcache_options {
     const struct zcache_store *store;
     zcache_log_fn *log;
     void *log_ctx;
+    enum zcache_policy policy;
 };
 
 #define ZCACHE_OPTIONS_INIT                                                                        \
     {                                                                                              \
         sizeof(struct zcache_options), 0, 65536, 25, 50, 60, 95, 90, ZCACHE_FULL_WAIT, 10000, 256, \
-            32, 64, "lz4", "zstd:3", NULL, NULL, NULL                                              \
+            32, 64, "lz4", "zstd:3", NULL, NULL, NULL, ZCACHE_POLICY_S3FIFO                        \
     }
 
 /** enum zcache_close_flags - how zcache_close() treats dirty pages. */
@@ -137,7 +146,8 @@ ZCACHE_API int zcache_close(struct zcache *cache, unsigned flags) ZCACHE_MUST_CH
  * @text:      comma-separated name=value, for example "capacity=8G,fast=lz4,dense=zstd:3".  Sizes
  *             take K, M, G, T (powers of 1024).  Names: capacity, page_max, raw_percent,
  *             fast_percent, fast, dense, start_percent, background_percent, low_percent, full
- *             (wait, help, reject), max_stall_ms, inflight_pages, batch_pages, latency_sample.
+ *             (wait, help, reject), max_stall_ms, inflight_pages, batch_pages, latency_sample,
+ *             policy (s3fifo, lru).
  * @error:     receives one sentence about what is wrong, may be NULL.
  * @error_cap: room there in bytes.
  *

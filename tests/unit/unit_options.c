@@ -68,7 +68,7 @@ static void each_name_sets_its_member(void **state)
     assert_int_equal(parse(&opts, "capacity=3G,page_max=16K,raw_percent=1,fast_percent=2,"
                                   "fast=zstd:-5,dense=none,start_percent=3,low_percent=30,"
                                   "background_percent=40,full=help,max_stall_ms=5,"
-                                  "inflight_pages=6,batch_pages=7,latency_sample=8"),
+                                  "inflight_pages=6,batch_pages=7,latency_sample=8,policy=lru"),
                      0);
     assert_true(opts.capacity_bytes == UINT64_C(3) << 30);
     assert_int_equal(opts.page_max_bytes, 16384);
@@ -84,6 +84,7 @@ static void each_name_sets_its_member(void **state)
     assert_int_equal(opts.inflight_pages, 6);
     assert_int_equal(opts.batch_pages, 7);
     assert_int_equal(opts.latency_sample, 8);
+    assert_int_equal(opts.policy, ZCACHE_POLICY_LRU);
     assert_int_equal(check(&opts), 0);
 }
 
@@ -169,6 +170,9 @@ static void bad_text_is_refused_and_changes_nothing(void **state)
         "full=",
         "full=Wait",
         "full=0",
+        "policy=",
+        "policy=LRU",
+        "policy=0",
         "max_stall_ms=0",
         "max_stall_ms=3600001",
         "latency_sample=3",
@@ -246,6 +250,8 @@ static void messages_name_option_value_and_rule(void **state)
     X("low_percent", opts.low_percent = 95)                                                        \
     X("low_percent", opts.low_percent = 100)                                                       \
     X("full", opts.full_policy = (enum zcache_full_policy)3)                                       \
+    X("policy", opts.policy = (enum zcache_policy)2)                                               \
+    X("policy", opts.policy = (enum zcache_policy) - 1)                                            \
     X("full", opts.full_policy = (enum zcache_full_policy) - 1)                                    \
     X("max_stall_ms", opts.max_stall_ms = 0)                                                       \
     X("max_stall_ms", opts.max_stall_ms = 3600001)                                                 \
