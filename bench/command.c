@@ -6,6 +6,9 @@ int command_run(const struct command *command, int argc, const char **argv)
     struct bench_options opts;
     struct report report;
 
+    if (command->main != NULL) {
+        return command->main(argc, argv);
+    }
     options_read(&command->defaults, argc, argv, &opts);
     if (command->check != NULL) {
         command->check(&opts);

@@ -12,6 +12,8 @@ struct command {
     void (*check)(const struct bench_options *opts);
     /* Measure the corpus, which is in one page size. */
     void (*run)(struct report *report, const struct corpus *corpus);
+    /* Instead of all that: options of its own.  Return: the exit status. */
+    int (*main)(int argc, const char **argv);
 };
 
 extern const struct command command_codec;
@@ -21,6 +23,7 @@ extern const struct command command_scale;
 extern const struct command command_tenants;
 extern const struct command command_writeback;
 extern const struct command command_churn;
+extern const struct command command_replay;
 
 /* Run it for each page size; @argv begins with its name. */
 int command_run(const struct command *command, int argc, const char **argv);

@@ -8,14 +8,16 @@
 
 static const struct command *const commands[] = {
     &command_codec,   &command_hit,       &command_put,   &command_scale,
-    &command_tenants, &command_writeback, &command_churn,
+    &command_tenants, &command_writeback, &command_churn, &command_replay,
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
 static void print_help(FILE *to)
 {
-    (void)fputs("Usage: zcache-bench COMMAND --corpus FILE [OPTION...]\n\nCommands:\n", to);
+    (void)fputs("Usage: zcache-bench COMMAND --corpus FILE [OPTION...]\n"
+                "       zcache-bench replay TRACE... [OPTION...]\n\nCommands:\n",
+                to);
     for (size_t i = 0; i < COMMANDS; i++) {
         (void)fprintf(to, "  %-10s %s\n", commands[i]->defaults.command, commands[i]->summary);
     }

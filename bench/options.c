@@ -76,7 +76,7 @@ static double in_real_range(const char *command,
     return value;
 }
 
-static struct number_list read_list(const char *command,
+struct number_list options_list(const char *command,
                                     const char *name,
                                     const char *text,
                                     size_t min,
@@ -139,11 +139,11 @@ static unsigned read_peers(const char *command, char *text)
  * The command line.
  */
 
-__attribute__((noreturn)) static void wrong_option(const char *command,
-                                                   const struct poptOption *table,
-                                                   poptContext con,
-                                                   const char **argv,
-                                                   int rc)
+void options_refuse(const char *command,
+                    const struct poptOption *table,
+                    poptContext con,
+                    const char **argv,
+                    int rc)
 {
     const char *option = poptBadOption(con, POPT_BADOPTION_NOALIAS);
     const char *names[32], *near;
@@ -215,7 +215,7 @@ static void parse(const struct option_defaults *defaults,
     poptSetOtherOptionHelp(con, "--corpus FILE [OPTION...]");
     rc = poptGetNextOpt(con);
     if (rc != -1) {
-        wrong_option(defaults->command, table, con, argv, rc);
+        options_refuse(defaults->command, table, con, argv, rc);
     }
     if (poptPeekArg(con) != NULL) {
         options_wrong(defaults->command, "'%s' is not an option", poptPeekArg(con));
@@ -247,11 +247,11 @@ void options_read(const struct option_defaults *defaults,
         .json = raw.json,
         .report_dir = raw.report_dir,
         .work_dir = raw.work_dir,
-        .page_bytes = read_list(command, "page-size", or_else(raw.page_bytes, defaults->page_bytes),
+        .page_bytes = options_list(command, "page-size", or_else(raw.page_bytes, defaults->page_bytes),
                                 PAGE_BYTES_MIN, ZCACHE_PAGE_MAX_LIMIT),
         .threads =
-            read_list(command, "threads", or_else(raw.threads, defaults->threads), 1, THREADS_MAX),
-        .tenants = read_list(command, "tenants",
+            options_list(command, "threads", or_else(raw.threads, defaults->threads), 1, THREADS_MAX),
+        .tenants = options_list(command, "tenants",
                              or_else(raw.tenants, or_else(defaults->tenants, "1")), 1, TENANTS_MAX),
         .pages = (size_t)in_range(command, "pages", raw.pages, 0, PAGES_MAX),
         .repeats = (unsigned)in_range(command, "repeats", raw.repeats, 1, REPEATS_MAX),

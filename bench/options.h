@@ -3,6 +3,7 @@
 #ifndef BENCH_OPTIONS_H
 #define BENCH_OPTIONS_H
 
+#include <popt.h>
 #include <stddef.h>
 
 #define LIST_MAX 8
@@ -53,6 +54,20 @@ void options_read(const struct option_defaults *defaults,
 __attribute__((noreturn, format(printf, 2, 3))) void options_wrong(const char *command,
                                                                    const char *format,
                                                                    ...);
+
+/* The numbers of @text, from @min to @max each; of the option --@name. */
+struct number_list options_list(const char *command,
+                                const char *name,
+                                const char *text,
+                                size_t min,
+                                size_t max);
+
+/* As options_wrong(), about what poptGetNextOpt() returned as @rc. */
+__attribute__((noreturn)) void options_refuse(const char *command,
+                                              const struct poptOption *table,
+                                              poptContext con,
+                                              const char **argv,
+                                              int rc);
 
 void options_free(struct bench_options *opts);
 

@@ -186,7 +186,11 @@ void report_row(struct report *r, json_t *row)
 
 void report_missing(struct report *r, const char *name, const char *subject, const char *reason)
 {
-    json_t *row = report_new_row(r, name, subject, NULL, 0);
+    report_missing_row(r, report_new_row(r, name, subject, NULL, 0), subject, reason);
+}
+
+void report_missing_row(struct report *r, json_t *row, const char *subject, const char *reason)
+{
     char note[256];
 
     must_json(json_object_set_new(row, "missing", json_string(reason)));

@@ -65,6 +65,9 @@ void report_row(struct report *r, json_t *row);
 /* A subject that could not be measured, and why. */
 void report_missing(struct report *r, const char *name, const char *subject, const char *reason);
 
+/* The same, for a row that says of what else it is; it is the report's from then on. */
+void report_missing_row(struct report *r, json_t *row, const char *subject, const char *reason);
+
 /* Print the notes. */
 void report_section_end(struct report *r);
 
