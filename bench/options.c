@@ -77,10 +77,10 @@ static double in_real_range(const char *command,
 }
 
 struct number_list options_list(const char *command,
-                                    const char *name,
-                                    const char *text,
-                                    size_t min,
-                                    size_t max)
+                                const char *name,
+                                const char *text,
+                                size_t min,
+                                size_t max)
 {
     struct number_list list = {0};
 
@@ -247,12 +247,14 @@ void options_read(const struct option_defaults *defaults,
         .json = raw.json,
         .report_dir = raw.report_dir,
         .work_dir = raw.work_dir,
-        .page_bytes = options_list(command, "page-size", or_else(raw.page_bytes, defaults->page_bytes),
-                                PAGE_BYTES_MIN, ZCACHE_PAGE_MAX_LIMIT),
-        .threads =
-            options_list(command, "threads", or_else(raw.threads, defaults->threads), 1, THREADS_MAX),
-        .tenants = options_list(command, "tenants",
-                             or_else(raw.tenants, or_else(defaults->tenants, "1")), 1, TENANTS_MAX),
+        .page_bytes =
+            options_list(command, "page-size", or_else(raw.page_bytes, defaults->page_bytes),
+                         PAGE_BYTES_MIN, ZCACHE_PAGE_MAX_LIMIT),
+        .threads = options_list(command, "threads", or_else(raw.threads, defaults->threads), 1,
+                                THREADS_MAX),
+        .tenants =
+            options_list(command, "tenants", or_else(raw.tenants, or_else(defaults->tenants, "1")),
+                         1, TENANTS_MAX),
         .pages = (size_t)in_range(command, "pages", raw.pages, 0, PAGES_MAX),
         .repeats = (unsigned)in_range(command, "repeats", raw.repeats, 1, REPEATS_MAX),
         .seconds = in_real_range(command, "seconds", raw.seconds, 0, SECONDS_MAX),

@@ -226,7 +226,8 @@ static void read_rest(const struct raw_options *raw, struct replay_options *opts
         options_wrong(COMMAND, "--requests is %d; it is how many, or 0 for all", raw->requests);
     }
     opts->trace.requests = (size_t)raw->requests;
-    opts->splits = options_list(COMMAND, "splits", raw->splits != NULL ? raw->splits : SPLITS, 1, 100);
+    opts->splits =
+        options_list(COMMAND, "splits", raw->splits != NULL ? raw->splits : SPLITS, 1, 100);
     read_policies(raw->policy, opts);
     if (opts->text != NULL && !replay_zcache_check(NULL, opts->text, error, sizeof error)) {
         options_wrong(COMMAND, "--options '%s': %s", opts->text, error);

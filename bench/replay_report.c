@@ -17,19 +17,13 @@ static const struct column pages_columns[] = {
 };
 
 static const struct column bytes_columns[] = {
-    {"trace", "trace", -20, -1},      {"size", "size", 6, -1},
-    {"cache_bytes", "bytes", 10, 0},
-    {"subject", "subject", -12, -1},
-    {"policy", "policy", -8, -1},
-    {"detail", "", -8, -1},
-    {"hit_percent", "hit %", 7, 2},
-    {"misses", "misses", 9, 0},
-    {"mean_pages", "resident", 9, 0},
-    {"mean_bytes", "charge", 10, 0},
-    {"hits_raw", "raw hits", 9, 0},
-    {"hits_fast", "fast hits", 9, 0},
-    {"hits_dense", "dense hits", 10, 0},
-    {"ns_per_request", "ns/req", 8, 0},
+    {"trace", "trace", -20, -1},         {"size", "size", 6, -1},
+    {"cache_bytes", "bytes", 10, 0},     {"subject", "subject", -12, -1},
+    {"policy", "policy", -8, -1},        {"detail", "", -8, -1},
+    {"hit_percent", "hit %", 7, 2},      {"misses", "misses", 9, 0},
+    {"mean_pages", "resident", 9, 0},    {"mean_bytes", "charge", 10, 0},
+    {"hits_raw", "raw hits", 9, 0},      {"hits_fast", "fast hits", 9, 0},
+    {"hits_dense", "dense hits", 10, 0}, {"ns_per_request", "ns/req", 8, 0},
 };
 
 static void must_json(int rc)
@@ -261,7 +255,7 @@ static bool is_first(const json_t *rows, size_t at, const json_t *row)
 
 void replay_report_summary(struct report *r)
 {
-    static const char *const against[] = {"sim-lru", "sim-s3fifo",   "raw-lru",
+    static const char *const against[] = {"sim-lru", "sim-s3fifo",  "raw-lru",
                                           "rocksdb", "rocksdb-lz4", "rocksdb-zstd"};
     const json_t *row;
     size_t i;

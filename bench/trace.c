@@ -64,7 +64,8 @@ static bool read_records(struct trace_source *from,
                            "it ends %zu bytes into record %zu of %zu bytes", n % bytes, b->trace.n,
                            bytes);
         }
-        n = error[0] == '\0' && !trace_build_full(b) ? trace_source_read(from, buf, BATCH * bytes) : 0;
+        n = error[0] == '\0' && !trace_build_full(b) ? trace_source_read(from, buf, BATCH * bytes)
+                                                     : 0;
     }
     free(buf);
     return error[0] == '\0';

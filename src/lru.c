@@ -51,13 +51,13 @@ void zc_lru_init(struct zc_lru *lru)
         lru->unshrunk[t] = (struct zc_tier_sum){0};
     }
     lru->n_isolated = 0;
-    lru->full_pages = 0;
+    lru->full_eighths = 0;
 }
 
 void zc_lru_use_probation(struct zc_lru *lru, const struct zc_ghost *ghost)
 {
     lru->ghost = ghost;
-    lru->full_pages = 0;
+    lru->full_eighths = 0;
 }
 
 void zc_lru_fini(struct zc_lru *lru)
@@ -233,12 +233,21 @@ static struct zc_entry *oldest_new_locked(const struct zc_lru *lru)
 }
 
 /*
- * Whether there are more pages than when the last one had to leave, or none ever had to: then there
- * is room for them.  A sixteenth more, since their number goes up and down a little as it is.
+ * Whether there are more pages than when some had to leave, or none ever had to: then there is room for
+ * them.  A sixteenth more, since their number goes up and down a little as it is.
  */
 static bool has_room(const struct zc_lru *lru)
 {
-    return total_pages(lru) > lru->full_pages + lru->full_pages / 16;
+    return 8 * total_pages(lru) > lru->full_eighths + lru->full_eighths / 16;
+}
+
+/*
+ * Pages leave many at a time, and come back one by one: what counts is how many there were at the
+ * beginning of that.  If it begins at fewer now, each page that leaves takes an eighth off.
+ */
+static void note_full_locked(struct zc_lru *lru, unsigned n_leaving)
+{
+    lru->full_eighths = ZC_MAX(8 * total_pages(lru), zc_sub_sat(lru->full_eighths, n_leaving));
 }
 
 static void overflow_locked(struct zc_lru *lru)
@@ -260,14 +269,15 @@ void zc_lru_insert(struct zc_lru *lru,
                    struct zc_entry *e,
                    enum zcache_tier tier,
                    struct zc_sizes sizes,
-                   enum zc_queue queue)
+                   enum zc_queue queue,
+                   bool room)
 {
     zc_lock_acquire(&lru->lock);
     ZC_DEBUG_ASSERT(!where_is(e, ZC_W_LISTED | ZC_W_ISOLATED | ZC_W_GONE));
     where_place(e, queue, tier);
     count_in(lru, e, sizes);
     link_locked(lru, e, true);
-    if (queue == ZC_QUEUE_NEW) {
+    if (queue == ZC_QUEUE_NEW && room) {
         overflow_locked(lru);
     }
     zc_lock_release(&lru->lock);
@@ -449,9 +459,6 @@ unsigned zc_lru_isolate(struct zc_lru *lru,
     unsigned n = 0;
 
     zc_lock_acquire(&lru->lock);
-    if ((mode & ZC_ISOLATE_EVICT) != 0) {
-        lru->full_pages = total_pages(lru);
-    }
     while (n < max && looked < HOLD_PAGES && (*budget) > 0) {
         struct zc_list *end = (mode & ZC_ISOLATE_NEWEST) != 0 ? head->prev : head->next;
         struct zc_entry *e = ZC_CONTAINER_OF(end, struct zc_entry, lru);
@@ -471,6 +478,9 @@ unsigned zc_lru_isolate(struct zc_lru *lru,
         zc_entry_ref(e);
         lru->n_isolated++;
         out[n++] = e;
+    }
+    if ((mode & ZC_ISOLATE_EVICT) != 0) {
+        note_full_locked(lru, n);
     }
     zc_lock_release(&lru->lock);
     return n;

@@ -68,7 +68,7 @@ struct zc_lru {
     uint64_t n_listed[ZC_LISTS];
     uint64_t n_isolated;
     uint64_t pages[ZC_LISTS]; /* listed, or isolated and to be listed there */
-    uint64_t full_pages;      /* that there were when one had to leave for the last time */
+    uint64_t full_eighths;    /* eighths of the pages that there are when some have to leave */
     struct zc_tier_sum sum[ZCACHE_TIERS];
     struct zc_tier_sum unshrunk[ZCACHE_TIERS]; /* the part of it that is still raw */
 };
@@ -83,15 +83,17 @@ void zc_lru_use_probation(struct zc_lru *lru, const struct zc_ghost *ghost);
 
 /**
  * zc_lru_insert() - a new page, as the newest of its list.
+ * @room: whether the accounts it is charged to are far from full.
  *
- * As long as nothing has to leave, probation that is full hands its oldest page to the main queue for
- * it: what came first is not worse than what comes later.
+ * As long as there is room and nothing has to leave, probation that is full hands its oldest page to the
+ * main queue for it: what came first is not worse than what comes later.
  */
 void zc_lru_insert(struct zc_lru *lru,
                    struct zc_entry *e,
                    enum zcache_tier tier,
                    struct zc_sizes sizes,
-                   enum zc_queue queue);
+                   enum zc_queue queue,
+                   bool room);
 
 /** zc_lru_insert_oldest() - a page taken over from a child: older than all of its list. */
 void zc_lru_insert_oldest(struct zc_lru *lru,

@@ -235,7 +235,8 @@ void zc_page_publish_locked(const struct zc_where *w,
     kind_add(w->tenant, e, v->word);
     if (first) {
         zc_entry_become(e, ZC_LIVE);
-        zc_lru_insert(lru, e, v->tier, zc_word_sizes(v->word), queue_of_new(w, v->scan));
+        zc_lru_insert(lru, e, v->tier, zc_word_sizes(v->word), queue_of_new(w, v->scan),
+                      !zc_tenant_past(w->tenant, w->cache->opt.low_percent));
         zc_page_wake_locked(w, e);
     } else {
         zc_lru_replace(lru, e, v->tier, zc_word_sizes(old), zc_word_sizes(v->word), v->scan);

@@ -542,11 +542,9 @@ struct zc_hist *zc_tenant_hist(struct zcache_tenant *t, enum zcache_latency_kind
     return &fresh[kind];
 }
 
-bool zc_tenant_past_start(const struct zcache_tenant *t)
+bool zc_tenant_past(const struct zcache_tenant *t, uint32_t percent)
 {
-    uint32_t percent = t->cache->opt.start_percent;
-
-    for (const struct zc_account *a = t->account; a != NULL && percent < 100; a = a->parent) {
+    for (const struct zc_account *a = t->account; a != NULL; a = a->parent) {
         uint64_t limit = zc_quota_limit(a);
 
         if (limit != ZCACHE_UNLIMITED && zc_quota_charge(a) > zc_mul_div(limit, percent, 100)) {
@@ -554,6 +552,13 @@ bool zc_tenant_past_start(const struct zcache_tenant *t)
         }
     }
     return false;
+}
+
+bool zc_tenant_past_start(const struct zcache_tenant *t)
+{
+    uint32_t percent = t->cache->opt.start_percent;
+
+    return percent < 100 && zc_tenant_past(t, percent);
 }
 
 bool zc_tenant_backs_off(struct zcache_tenant *top)

@@ -166,6 +166,9 @@ static inline uint64_t zc_tenant_dirty(const struct zcache_tenant *t)
 /** zc_tenant_hist() - the histogram of a kind, made if need be; NULL without memory. */
 struct zc_hist *zc_tenant_hist(struct zcache_tenant *t, enum zcache_latency_kind kind);
 
+/** zc_tenant_past() - whether it, or what it lies in, is full to more than @percent of the limit. */
+bool zc_tenant_past(const struct zcache_tenant *t, uint32_t percent);
+
 /** zc_tenant_past_start() - whether it, or what it lies in, is so full that compressing ahead pays. */
 bool zc_tenant_past_start(const struct zcache_tenant *t);
 

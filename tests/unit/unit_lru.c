@@ -54,7 +54,7 @@ static void teardown(struct fixture *f)
 static void insert_range(struct fixture *f, enum zcache_tier tier, unsigned from, unsigned to)
 {
     for (unsigned i = from; i < to; i++) {
-        zc_lru_insert(&f->lru, &f->entry[i], tier, sizes_raw, ZC_QUEUE_MAIN);
+        zc_lru_insert(&f->lru, &f->entry[i], tier, sizes_raw, ZC_QUEUE_MAIN, true);
     }
 }
 
@@ -115,8 +115,8 @@ static void a_new_page_is_the_newest_of_its_queue(void **state)
 
     (void)state;
     insert_range(f, ZCACHE_TIER_RAW, 0, 3);
-    zc_lru_insert(&f->lru, &f->entry[3], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_SCAN);
-    zc_lru_insert(&f->lru, &f->entry[5], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_SCAN);
+    zc_lru_insert(&f->lru, &f->entry[3], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_SCAN, true);
+    zc_lru_insert(&f->lru, &f->entry[5], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_SCAN, true);
     zc_lru_insert_oldest(&f->lru, &f->entry[4], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_MAIN);
     zc_lru_insert_oldest(&f->lru, &f->entry[6], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_SCAN);
     EXPECT_LIST(f, ZCACHE_TIER_RAW, 4, 0, 1, 2);
@@ -162,8 +162,8 @@ static void a_scanned_page_that_is_written_is_one_no_longer(void **state)
     struct fixture *f = setup();
 
     (void)state;
-    zc_lru_insert(&f->lru, &f->entry[0], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_SCAN);
-    zc_lru_insert(&f->lru, &f->entry[1], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_SCAN);
+    zc_lru_insert(&f->lru, &f->entry[0], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_SCAN, true);
+    zc_lru_insert(&f->lru, &f->entry[1], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_SCAN, true);
     zc_lru_replace(&f->lru, &f->entry[0], ZCACHE_TIER_RAW, sizes_raw, sizes_raw, true);
     EXPECT_LIST(f, SCAN_RAW, 0, 1);
     zc_lru_replace(&f->lru, &f->entry[0], ZCACHE_TIER_RAW, sizes_raw, sizes_raw, false);
@@ -378,7 +378,7 @@ static void insert_first(void *arg)
 {
     struct fixture *f = arg;
 
-    zc_lru_insert(&f->lru, &f->entry[0], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_MAIN);
+    zc_lru_insert(&f->lru, &f->entry[0], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_MAIN, true);
 }
 
 static void putback_first(void *arg)
@@ -436,8 +436,8 @@ static void raw_forms_count_as_raw_on_any_list(void **state)
 
     (void)state;
     insert_range(f, ZCACHE_TIER_RAW, 0, 2);
-    zc_lru_insert(&f->lru, &f->entry[2], ZCACHE_TIER_FAST, sizes_small, ZC_QUEUE_MAIN);
-    zc_lru_insert(&f->lru, &f->entry[3], ZCACHE_TIER_DENSE, sizes_same, ZC_QUEUE_MAIN);
+    zc_lru_insert(&f->lru, &f->entry[2], ZCACHE_TIER_FAST, sizes_small, ZC_QUEUE_MAIN, true);
+    zc_lru_insert(&f->lru, &f->entry[3], ZCACHE_TIER_DENSE, sizes_same, ZC_QUEUE_MAIN, true);
     zc_lru_retier(&f->lru, &f->entry[1], ZCACHE_TIER_DENSE, sizes_raw, sizes_raw);
     assert_int_equal(sum_of(f, ZCACHE_TIER_RAW).pages, 1);
     assert_int_equal(sum_of(f, ZCACHE_TIER_DENSE).pages, 2);
@@ -589,7 +589,7 @@ static void model_insert(struct model *m, unsigned i, struct rng *rng)
     if (oldest) {
         zc_lru_insert_oldest(&m->f->lru, e, tier, sizes, queue);
     } else {
-        zc_lru_insert(&m->f->lru, e, tier, sizes, queue);
+        zc_lru_insert(&m->f->lru, e, tier, sizes, queue, true);
     }
 }
 
@@ -818,7 +818,7 @@ static void compare_with_model(bool probation)
     zc_ghost_init(&ghost);
     if (probation) {
         zc_lru_use_probation(&m.f->lru, &ghost);
-        m.f->lru.full_pages = 1000; /* as if it were full, so that nothing overflows */
+        m.f->lru.full_eighths = 8000; /* as if it were full, so that nothing overflows */
     }
     for (unsigned i = 0; i < PAGES; i++) {
         m.page[i].gone = true;
@@ -878,7 +878,8 @@ static void own_step(struct crowd *c, unsigned i, struct rng *rng)
         }
         zc_entry_init(e, 0, 0, key_of(1, i));
         *p = (struct model_page){.tier = tier, .sizes = random_sizes(rng)};
-        zc_lru_insert(&c->f->lru, e, tier, p->sizes, (enum zc_queue)rng_below(rng, ZC_QUEUES));
+        zc_lru_insert(&c->f->lru, e, tier, p->sizes, (enum zc_queue)rng_below(rng, ZC_QUEUES),
+                      true);
         return;
     }
     switch (rng_below(rng, 4)) {

@@ -50,7 +50,7 @@ static void teardown(struct fixture *f)
 static void insert_range(struct fixture *f, enum zc_queue queue, unsigned from, unsigned to)
 {
     for (unsigned i = from; i < to; i++) {
-        zc_lru_insert(&f->lru, &f->entry[i], ZCACHE_TIER_RAW, sizes_raw, queue);
+        zc_lru_insert(&f->lru, &f->entry[i], ZCACHE_TIER_RAW, sizes_raw, queue, true);
     }
 }
 
@@ -118,7 +118,7 @@ static void two_uses_end_probation(void **state)
     struct fixture *f = setup();
 
     (void)state;
-    f->lru.full_pages = ENTRIES;
+    f->lru.full_eighths = 8 * ENTRIES;
     insert_range(f, ZC_QUEUE_NEW, 0, 4);
     use(f, 1, 1);
     use(f, 2, 2);
@@ -139,7 +139,7 @@ static void a_demotion_takes_no_use_away(void **state)
     struct fixture *f = setup();
 
     (void)state;
-    f->lru.full_pages = ENTRIES;
+    f->lru.full_eighths = 8 * ENTRIES;
     insert_range(f, ZC_QUEUE_NEW, 0, 1);
     use(f, 0, 1);
     assert_int_equal(isolate(f, NEW_RAW, ZC_ISOLATE_CHANCE), 1);
@@ -159,8 +159,8 @@ static void a_promotion_with_one_use_stays_on_probation(void **state)
     struct fixture *f = setup();
 
     (void)state;
-    f->lru.full_pages = ENTRIES;
-    zc_lru_insert(&f->lru, &f->entry[0], ZCACHE_TIER_FAST, sizes_small, ZC_QUEUE_NEW);
+    f->lru.full_eighths = 8 * ENTRIES;
+    zc_lru_insert(&f->lru, &f->entry[0], ZCACHE_TIER_FAST, sizes_small, ZC_QUEUE_NEW, true);
     use(f, 0, 1);
     zc_lru_retier(&f->lru, &f->entry[0], ZCACHE_TIER_RAW, sizes_small, sizes_raw);
     assert_true(is_in(f, 0, ZC_QUEUE_NEW));
@@ -189,7 +189,7 @@ static void a_forced_look_spares_nobody(void **state)
     struct fixture *f = setup();
 
     (void)state;
-    f->lru.full_pages = ENTRIES;
+    f->lru.full_eighths = 8 * ENTRIES;
     insert_range(f, ZC_QUEUE_MAIN, 0, 3);
     insert_range(f, ZC_QUEUE_NEW, 3, 6);
     for (unsigned i = 0; i < 6; i++) {
@@ -235,6 +235,13 @@ static void where_it_is_full_it_does_not(void **state)
     struct zc_lru_view view;
 
     (void)state;
+    for (unsigned i = 300; i < 310; i++) {
+        zc_lru_insert(&f->lru, &f->entry[i], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_NEW, false);
+    }
+    assert_int_equal(zc_lru_length(&f->lru, NEW_RAW), 10);
+    for (unsigned i = 300; i < 310; i++) {
+        zc_lru_remove(&f->lru, &f->entry[i], sizes_raw);
+    }
     insert_range(f, ZC_QUEUE_NEW, 0, 200);
     let_it_be_full(f);
     insert_range(f, ZC_QUEUE_NEW, 200, 210);
@@ -253,6 +260,33 @@ static void where_it_is_full_it_does_not(void **state)
     teardown(f);
 }
 
+/* Many leave at a time: while as many come again there is no more room than before. */
+static void refilling_is_not_room(void **state)
+{
+    struct fixture *f = setup();
+    struct zc_lru_view view;
+    uint64_t budget = 80;
+
+    (void)state;
+    insert_range(f, ZC_QUEUE_NEW, 0, 200);
+    for (unsigned n = 0; n < 80; n += 8) {
+        assert_int_equal(zc_lru_isolate(&f->lru, MAIN_RAW, ZC_ISOLATE_EVICT, &budget, f->out, 8),
+                         8);
+        for (unsigned i = 0; i < 8; i++) {
+            zc_lru_remove(&f->lru, f->out[i], sizes_raw);
+            zc_lru_putback(&f->lru, f->out[i], true);
+        }
+    }
+    insert_range(f, ZC_QUEUE_NEW, 200, 280);
+    zc_lru_view(&f->lru, &view);
+    assert_int_equal(zc_lru_length(&f->lru, MAIN_RAW), 200 - 20 - 80);
+    assert_int_equal(zc_lru_queue_pages(&view, ZC_QUEUE_NEW), 20 + 80);
+
+    /* When it goes on at fewer, the others are forgotten in time. */
+    assert_true(f->lru.full_eighths < 8 * 200 && f->lru.full_eighths > 8 * 180);
+    teardown(f);
+}
+
 /* It is the share of all pages, whatever the size of those. */
 static void the_ghost_says_how_many(void **state)
 {
@@ -260,7 +294,7 @@ static void the_ghost_says_how_many(void **state)
     struct zc_lru_view view;
 
     (void)state;
-    f->lru.full_pages = ENTRIES;
+    f->lru.full_eighths = 8 * ENTRIES;
     insert_range(f, ZC_QUEUE_MAIN, 0, 100);
     insert_range(f, ZC_QUEUE_SCAN, 100, 200);
     insert_range(f, ZC_QUEUE_NEW, 200, 300);
@@ -286,6 +320,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_scanned_page_that_is_used_begins_probation),
         cmocka_unit_test(where_there_is_room_probation_hands_pages_on),
         cmocka_unit_test(where_it_is_full_it_does_not),
+        cmocka_unit_test(refilling_is_not_room),
         cmocka_unit_test(the_ghost_says_how_many),
     };
 
