@@ -31,9 +31,10 @@
 
 #define PUT_FLAGS                                                                                  \
     (ZCACHE_CLEAN | ZCACHE_DIRTY | ZCACHE_SCAN | ZCACHE_INCOMPRESSIBLE | ZCACHE_NOWAIT |           \
-     ZCACHE_NOIO | ZCACHE_BEST_EFFORT | ZCACHE_IF_ABSENT)
+     ZCACHE_NOIO | ZCACHE_BEST_EFFORT | ZCACHE_IF_ABSENT | ZCACHE_KEEP_RAW)
 #define GET_FLAGS                                                                                  \
-    (ZCACHE_TAKE | ZCACHE_PEEK | ZCACHE_NO_LOAD | ZCACHE_SCAN | ZCACHE_NOWAIT | ZCACHE_NOIO)
+    (ZCACHE_TAKE | ZCACHE_PEEK | ZCACHE_NO_LOAD | ZCACHE_SCAN | ZCACHE_KEEP_RAW | ZCACHE_NOWAIT |  \
+     ZCACHE_NOIO)
 #define PIN_FLAGS       (GET_FLAGS & ~(unsigned)ZCACHE_TAKE)
 #define DELETE_FLAGS    (ZCACHE_NOWAIT | ZCACHE_NOIO)
 #define STALL_NS_PER_MS UINT64_C(1000000)

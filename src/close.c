@@ -84,7 +84,8 @@ static void detach_locked(const struct zc_where *from, struct zc_entry *e, struc
     v->tier = zc_entry_tier(e);
     v->queue = zc_lru_queue(e);
     v->flags = atomic_load_explicit(&e->flags, memory_order_relaxed) &
-               (ZC_F_DIRTY | ZC_F_INCOMPRESSIBLE | ZC_F_NO_FAST | ZC_F_NO_DENSE | ZC_F_CORRUPT);
+               (ZC_F_DIRTY | ZC_F_INCOMPRESSIBLE | ZC_F_KEEP_RAW | ZC_F_NO_FAST | ZC_F_NO_DENSE |
+                ZC_F_CORRUPT);
     zc_page_release_locked(from, e);
     if (!zc_word_is_same(v->word) && zc_payload_is_raw(zc_word_payload(v->word))) {
         zc_payload_frame(zc_word_payload(v->word))->account = from->tenant->parent->account;

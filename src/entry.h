@@ -173,7 +173,8 @@ enum zc_entry_flags {
     ZC_F_WAITED = 1 << 7,  /* someone waits for it: do not start another write */
     ZC_F_CORRUPT = 1 << 8, /* its payload is damaged: left alone */
     ZC_F_REPARENTED = 1 << 9,
-    ZC_F_LOAD_ENDED = 1 << 10 /* its load brought no bytes: fill is the load's result */
+    ZC_F_LOAD_ENDED = 1 << 10, /* its load brought no bytes: fill is the load's result */
+    ZC_F_KEEP_RAW = 1 << 11    /* the caller wants it quick: never compressed */
 };
 
 /* entry.where, written under the list lock. */

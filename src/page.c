@@ -223,8 +223,9 @@ void zc_page_publish_locked(const struct zc_where *w,
         kind_sub(w->tenant, e, old);
     }
     e->version++;
-    zc_entry_clear(e, ZC_F_INCOMPRESSIBLE | ZC_F_NO_FAST | ZC_F_NO_DENSE | ZC_F_CORRUPT);
-    zc_entry_set(e, v->flags & ZC_F_INCOMPRESSIBLE);
+    zc_entry_clear(e, ZC_F_INCOMPRESSIBLE | ZC_F_KEEP_RAW | ZC_F_NO_FAST | ZC_F_NO_DENSE |
+                          ZC_F_CORRUPT);
+    zc_entry_set(e, v->flags & (ZC_F_INCOMPRESSIBLE | ZC_F_KEEP_RAW));
     set_word(e, v->word, v->fill);
     if ((v->flags & ZC_F_DIRTY) != 0) {
         zc_page_dirty_locked(w, e);

@@ -37,7 +37,7 @@ struct zc_version {
     uint64_t word;
     uint64_t fill; /* of a same-filled page */
     uint64_t tag;
-    unsigned flags; /* of enum zc_entry_flags: DIRTY, INCOMPRESSIBLE */
+    unsigned flags; /* of enum zc_entry_flags: DIRTY, INCOMPRESSIBLE, KEEP_RAW */
     bool scan;
     enum zcache_tier tier; /* that it starts in */
     enum zc_queue queue;   /* that it had, where it is taken over */

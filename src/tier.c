@@ -115,7 +115,7 @@ static void mark_corrupt(const struct zc_where *w, struct zc_entry *e, const str
 
 static bool worth_encoding(const struct form *f, enum zcache_tier to)
 {
-    unsigned never = ZC_F_INCOMPRESSIBLE |
+    unsigned never = ZC_F_INCOMPRESSIBLE | ZC_F_KEEP_RAW |
                      (to == ZCACHE_TIER_FAST ? (unsigned)ZC_F_NO_FAST : (unsigned)ZC_F_NO_DENSE);
 
     return !zc_word_is_same(f->word) && (f->flags & never) == 0;

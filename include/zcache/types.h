@@ -69,7 +69,10 @@ enum zcache_flags {
     ZCACHE_NOWAIT = 1u << 7,         /* -EBUSY instead of waiting for another thread or the store */
     ZCACHE_NOIO = 1u << 8,           /* never call the store from this call */
     ZCACHE_BEST_EFFORT = 1u << 9,    /* put: ZCACHE_BYPASSED instead of -EDQUOT, -ENOSPC, -ENOMEM */
-    ZCACHE_IF_ABSENT = 1u << 10      /* put: do nothing if the cache has the page */
+    ZCACHE_IF_ABSENT = 1u << 10,     /* put: do nothing if the cache has the page */
+    ZCACHE_KEEP_RAW =
+        1u << 11 /* put, and get and pin for what they load: this version stays raw until
+                                  it leaves, for example metadata that must be quick to read */
 };
 
 /** enum zcache_tier - the forms in which a page is kept, from fastest to densest. */

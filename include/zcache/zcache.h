@@ -165,7 +165,7 @@ ZCACHE_API int zcache_options_parse(struct zcache_options *opts,
  * @key:    which page.
  * @data:   @len bytes, borrowed for the call.
  * @len:    1 to page_max_bytes.
- * @flags:  CLEAN or DIRTY, SCAN, INCOMPRESSIBLE, NOWAIT, NOIO, BEST_EFFORT, IF_ABSENT.
+ * @flags:  CLEAN or DIRTY, SCAN, INCOMPRESSIBLE, KEEP_RAW, NOWAIT, NOIO, BEST_EFFORT, IF_ABSENT.
  *
  * Room is reserved on every account from the tenant to the root before it is used; a limit that is
  * hit is shrunk under first, inside its own subtree.  If the put fails (any negative code but
@@ -195,7 +195,7 @@ ZCACHE_API int zcache_put(struct zcache_tenant *tenant,
  * @buf:     room for @cap bytes; NULL with @cap 0 asks for presence and length only.
  * @cap:     room in bytes.
  * @len_out: receives the page's length on success; may be NULL.
- * @flags:   TAKE, PEEK, NO_LOAD, SCAN, NOWAIT, NOIO.
+ * @flags:   TAKE, PEEK, NO_LOAD, SCAN, KEEP_RAW, NOWAIT, NOIO.
  *
  * Decodes straight into @buf.  A hit takes no lock and allocates nothing, but for a
  * thread's first decode, which makes the codec's context, and a tenant's first timed call.  A miss
@@ -220,7 +220,7 @@ ZCACHE_API int zcache_get(struct zcache_tenant *tenant,
  * zcache_pin() - hold a page's raw bytes in place, without a copy.
  * @tenant:  owner.
  * @key:     which page.
- * @flags:   PEEK, NO_LOAD, SCAN, NOWAIT, NOIO.
+ * @flags:   PEEK, NO_LOAD, SCAN, KEEP_RAW, NOWAIT, NOIO.
  * @pin_out: on the caller's stack; filled on success.
  *
  * A compressed page is made raw first.  The bytes are those of one version and never change; a

@@ -191,6 +191,56 @@ static void a_page_is_promoted_at_its_second_hit_there(void **state)
     close_cache(cache);
 }
 
+static uint64_t packed_pages(struct zcache_tenant *t)
+{
+    const struct zcache_stats stats = stats_of(t);
+
+    return stats.tier[ZCACHE_TIER_FAST].pages + stats.tier[ZCACHE_TIER_DENSE].pages;
+}
+
+#define KEPT 40u
+
+/* Raw hits of the pages of an object, of which all are there. */
+static uint64_t raw_hits(struct scene *s, uint64_t object, uint64_t version)
+{
+    const uint64_t before = stats_of(s->t).count.get_hits_raw;
+
+    for (uint64_t i = 0; i < KEPT; i++) {
+        assert_int_equal(get_page(s->t, key_of(object, i), ZCACHE_NO_LOAD), version);
+    }
+    return stats_of(s->t).count.get_hits_raw - before;
+}
+
+/* Asked for at the put or at the load, a page stays raw while others are compressed. */
+static void a_page_that_is_to_stay_raw_does(void **state)
+{
+    struct scene s = open_scene("start_percent=10,raw_percent=1", true, FILL_TEXT);
+
+    (void)state;
+    for (uint64_t i = 0; i < KEPT; i++) {
+        assert_int_equal(put_page(s.t, key_of(3, i), 1, FILL_TEXT, ZCACHE_KEEP_RAW | ZCACHE_CLEAN),
+                         0);
+        assert_int_equal(get_page(s.t, SET, ZCACHE_KEEP_RAW), 1);
+    }
+    for (uint64_t i = 0; i < 200; i++) {
+        (void)access_page(&s, SCAN, 0);
+    }
+    WAIT_UNTIL(packed_pages(s.t) >= 150, 20000);
+    assert_int_equal(raw_hits(&s, 3, 1), KEPT);
+    assert_int_equal(raw_hits(&s, 1, 1), KEPT);
+
+    /* It is of the version: the next one is like any other. */
+    for (uint64_t i = 0; i < KEPT; i++) {
+        assert_int_equal(put_page(s.t, key_of(3, i), 2, FILL_TEXT, ZCACHE_CLEAN), 0);
+    }
+    for (uint64_t i = 200; i < 400; i++) {
+        (void)access_page(&s, SCAN, 0);
+    }
+    WAIT_UNTIL(packed_pages(s.t) >= 350 + KEPT, 20000);
+    assert_true(raw_hits(&s, 3, 2) < KEPT / 2);
+    close_scene(&s);
+}
+
 /* ---- a noisy neighbour ------------------------------------------------------------------------- */
 
 #define NOISE_THREADS 2
@@ -280,6 +330,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_set_that_came_back_outlives_a_scan),
         cmocka_unit_test(a_scan_that_writes_the_set_does_not_drive_it_out),
         cmocka_unit_test(a_page_is_promoted_at_its_second_hit_there),
+        cmocka_unit_test(a_page_that_is_to_stay_raw_does),
         cmocka_unit_test(a_tenant_within_its_reserve_does_not_notice_a_scan),
     };
 

@@ -204,6 +204,7 @@ static unsigned put_flags(uint32_t key)
                                      ZCACHE_CLEAN,
                                      ZCACHE_SCAN,
                                      ZCACHE_INCOMPRESSIBLE,
+                                     ZCACHE_KEEP_RAW,
                                      ZCACHE_NOWAIT,
                                      ZCACHE_NOIO,
                                      ZCACHE_BEST_EFFORT,
