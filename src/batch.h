@@ -37,6 +37,7 @@ struct zc_batch_page {
     size_t copy_bytes;         /* of this size */
     struct zcache_page *owner; /* load: the caller's page, for the maker only */
     bool scan;                 /* load: by a scan */
+    bool keep_raw;             /* load: of a page that is to stay raw */
     bool keep;                 /* load: fail rather than deliver without caching */
 };
 

@@ -50,13 +50,13 @@ static void drop_page(struct zcache *cache, struct zc_thread *th, struct zc_entr
 static void drop_all(struct zcache_tenant *t, struct zc_thread *th, bool flushed)
 {
     for (unsigned node = 0; node < t->cache->topo.n_nodes; node++) {
-        for (int tier = 0; tier < ZCACHE_TIERS; tier++) {
+        for (unsigned list = 0; list < ZC_LISTS; list++) {
             struct zc_lru *lru = t->lru[node];
-            uint64_t budget = zc_lru_length(lru, (enum zcache_tier)tier);
+            uint64_t budget = zc_lru_length(lru, list);
 
             while (budget > 0) {
                 struct zc_entry *pages[BATCH];
-                unsigned n = zc_lru_isolate(lru, (enum zcache_tier)tier, 0, &budget, pages, BATCH);
+                unsigned n = zc_lru_isolate(lru, list, 0, &budget, pages, BATCH);
 
                 for (unsigned i = 0; i < n; i++) {
                     drop_page(t->cache, th, pages[i], flushed);
@@ -82,8 +82,9 @@ static void detach_locked(const struct zc_where *from, struct zc_entry *e, struc
     v->fill = zc_entry_fill(e, v->word);
     v->tag = zc_entry_tag(e);
     v->tier = zc_entry_tier(e);
-    v->flags = zc_entry_flags(e) &
-               (ZC_F_DIRTY | ZC_F_INCOMPRESSIBLE | ZC_F_NO_FAST | ZC_F_NO_DENSE | ZC_F_CORRUPT);
+    v->queue = zc_lru_queue(e);
+    v->flags = zc_entry_flags(e) & (ZC_F_DIRTY | ZC_F_INCOMPRESSIBLE | ZC_F_KEEP_RAW |
+                                    ZC_F_NO_FAST | ZC_F_NO_DENSE | ZC_F_CORRUPT);
     zc_page_release_locked(from, e);
     if (!zc_word_is_same(v->word) && zc_payload_is_raw(zc_word_payload(v->word))) {
         zc_payload_frame(zc_word_payload(v->word))->account = from->tenant->parent->account;
@@ -160,14 +161,14 @@ static int move_page(struct zcache_tenant *t, struct zc_thread *th, struct zc_en
 static int move_list(struct zcache_tenant *t,
                      struct zc_thread *th,
                      struct zc_lru *lru,
-                     enum zcache_tier tier)
+                     unsigned list)
 {
-    uint64_t budget = zc_lru_length(lru, tier);
+    uint64_t budget = zc_lru_length(lru, list);
     int rc = 0;
 
     while (budget > 0 && rc == 0) {
         struct zc_entry *pages[BATCH];
-        unsigned n = zc_lru_isolate(lru, tier, ZC_ISOLATE_NEWEST, &budget, pages, BATCH);
+        unsigned n = zc_lru_isolate(lru, list, ZC_ISOLATE_NEWEST, &budget, pages, BATCH);
 
         for (unsigned i = 0; i < n; i++) {
             if (rc != 0) {
@@ -180,7 +181,7 @@ static int move_list(struct zcache_tenant *t,
         if (rc == -EDQUOT) { /* the old records' room, once readers are through */
             zc_epoch_drain(th->epoch);
             rc = 0;
-            budget = zc_lru_length(lru, tier);
+            budget = zc_lru_length(lru, list);
             if (!zc_quota_fits(t->parent->account, zc_pool_round(sizeof(struct zc_entry)),
                                ZC_QUOTA_RECLAIM)) {
                 rc = -EDQUOT;
@@ -190,16 +191,20 @@ static int move_list(struct zcache_tenant *t,
     return rc;
 }
 
+/* A key that the parent has too ends the move of one list only: a flush for it is for few pages then. */
 static int move_lists(struct zcache_tenant *t, struct zc_thread *th)
 {
+    bool collided = false;
     int rc = 0;
 
-    for (unsigned node = 0; node < t->cache->topo.n_nodes && rc == 0; node++) {
-        for (int tier = 0; tier < ZCACHE_TIERS && rc == 0; tier++) {
-            rc = move_list(t, th, t->lru[node], (enum zcache_tier)tier);
+    for (unsigned i = 0; i < t->cache->topo.n_nodes * ZC_LISTS && rc == 0; i++) {
+        rc = move_list(t, th, t->lru[i / ZC_LISTS], i % ZC_LISTS);
+        if (rc == -EEXIST) {
+            collided = true;
+            rc = 0;
         }
     }
-    return rc;
+    return rc == 0 && collided ? -EEXIST : rc;
 }
 
 /* A dirty page whose key the parent has too goes to the tenant's own store; then it is clean. */

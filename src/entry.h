@@ -200,7 +200,8 @@ enum zc_entry_flags {
     ZC_F_WAITED = 1 << 7,  /* someone waits for it: do not start another write */
     ZC_F_CORRUPT = 1 << 8, /* its payload is damaged: left alone */
     ZC_F_REPARENTED = 1 << 9,
-    ZC_F_LOAD_ENDED = 1 << 10 /* its load brought no bytes: tag_or_fill is the load's result */
+    ZC_F_LOAD_ENDED = 1 << 10, /* its load brought no bytes: tag_or_fill is the load's result */
+    ZC_F_KEEP_RAW = 1 << 11    /* the caller wants it quick: never compressed */
 };
 
 /* entry.where, written under the list lock. */
@@ -209,7 +210,17 @@ enum zc_entry_where {
     ZC_W_LISTED = 1 << 2,   /* on the list of its tier */
     ZC_W_ISOLATED = 1 << 3, /* with a reclaimer */
     ZC_W_GONE = 1 << 4,     /* left the cache: never list it again */
-    ZC_W_SCAN = 1 << 5      /* came by a scan: goes to the oldest end of lists */
+    ZC_W_SCAN = 1 << 5,     /* came by a scan */
+    ZC_W_NEW = 1 << 6       /* on probation */
+};
+
+/*
+ * entry.referenced, written without a lock: how often the page was used, as far as it matters, and
+ * whether it was since it has its compressed form.
+ */
+enum zc_entry_uses {
+    ZC_R_USES = 0x3,
+    ZC_R_PACKED_USE = 1 << 2
 };
 
 #define ZC_OWNER_SLOT       0xfffffu
@@ -323,6 +334,35 @@ void zc_entry_set_tag(struct zc_entry *e, uint64_t tag);
 static inline uint64_t zc_entry_fill(const struct zc_entry *e, uint64_t word)
 {
     return zc_word_has_fill(word) ? atomic_load_explicit(&e->tag_or_fill, memory_order_relaxed) : 0;
+}
+
+/** zc_entry_uses() - how often it was used since somebody last looked; 3 is often. */
+static inline unsigned zc_entry_uses(const struct zc_entry *e)
+{
+    return atomic_load_explicit(&e->referenced, memory_order_relaxed) & ZC_R_USES;
+}
+
+static inline void zc_entry_set_uses(struct zc_entry *e, unsigned uses)
+{
+    atomic_store_explicit(&e->referenced, (uint8_t)uses, memory_order_relaxed);
+}
+
+/**
+ * zc_entry_use() - count a use, @packed: of a compressed form.  What others read is written only while
+ * that changes something; a use that is lost to another at the same time does not matter.
+ *
+ * Return: whether it was used in its compressed form before.
+ */
+static inline bool zc_entry_use(struct zc_entry *e, bool packed)
+{
+    unsigned before = atomic_load_explicit(&e->referenced, memory_order_relaxed);
+    unsigned after = (before & ZC_R_USES) == ZC_R_USES ? before : before + 1;
+
+    after |= packed ? (unsigned)ZC_R_PACKED_USE : 0u;
+    if (after != before) {
+        atomic_store_explicit(&e->referenced, (uint8_t)after, memory_order_relaxed);
+    }
+    return (before & ZC_R_PACKED_USE) != 0;
 }
 
 static inline void zc_entry_ref(struct zc_entry *e)

@@ -74,14 +74,14 @@ static unsigned pick_wanted(const struct flush *f, struct zc_entry **pages, unsi
 
 static void write_list(const struct flush *f,
                        struct zc_lru *lru,
-                       enum zcache_tier tier,
+                       unsigned list,
                        struct zc_writes *writes)
 {
-    uint64_t budget = zc_lru_length(lru, tier);
+    uint64_t budget = zc_lru_length(lru, list);
     struct zc_entry *pages[FLUSH_BATCH];
 
     while (budget > 0) {
-        unsigned n = zc_lru_isolate(lru, tier, ZC_ISOLATE_DIRTY, &budget, pages, FLUSH_BATCH);
+        unsigned n = zc_lru_isolate(lru, list, ZC_ISOLATE_DIRTY, &budget, pages, FLUSH_BATCH);
 
         n = pick_wanted(f, pages, n);
         zc_writeback_pages(f->t, f->th, pages, n, false, f->deadline_ns, writes);
@@ -93,8 +93,8 @@ static struct zc_writes write_lists(const struct flush *f)
     struct zc_writes writes = {0};
 
     for (unsigned node = 0; node < f->t->cache->topo.n_nodes; node++) {
-        for (int tier = 0; tier < ZCACHE_TIERS; tier++) {
-            write_list(f, f->t->lru[node], (enum zcache_tier)tier, &writes);
+        for (unsigned list = 0; list < ZC_LISTS; list++) {
+            write_list(f, f->t->lru[node], list, &writes);
         }
     }
     (void)zc_writeback_harvest(&writes, f->deadline_ns);

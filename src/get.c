@@ -2,13 +2,13 @@
 /*
  * get.c - hits and misses.
  *
- * A hit, in one epoch section: look up, load the payload word, decode into the caller's buffer, set
- * the referenced mark if it is clear.  It takes no lock, counts no reference, allocates nothing,
- * and on a page that is marked already it writes nothing that others read: the counters are the
- * CPU's own.
+ * A hit, in one epoch section: look up, load the payload word, decode into the caller's buffer, count
+ * the use unless it is known to be in use often.  It takes no lock, counts no reference, allocates
+ * nothing, and on a page that was used some times already it writes nothing that others read: the
+ * counters are the CPU's own.
  *
- * A page that is hit in a compressed form while it is marked, that is for the second time, is
- * promoted after its bytes were delivered.
+ * A page that is hit in its compressed form for the second time is promoted after its bytes were
+ * delivered.
  *
  * Its tenant may be closed at any moment: what belongs to the tenant (counters, histograms, the
  * store) is looked at inside the section, which a close waits for, or after the tenant was entered.
@@ -70,11 +70,8 @@ static bool touch(struct zc_entry *e, enum zcache_latency_kind kind, unsigned fl
     if ((flags & (ZCACHE_PEEK | ZCACHE_SCAN)) != 0) {
         return false;
     }
-    if (atomic_load_explicit(&e->referenced, memory_order_relaxed) == 0) {
-        atomic_store_explicit(&e->referenced, 1, memory_order_relaxed);
-        return false;
-    }
-    return kind != ZCACHE_LATENCY_GET_RAW && (flags & ZCACHE_KEEP_TIER) == 0;
+    return zc_entry_use(e, kind != ZCACHE_LATENCY_GET_RAW) && kind != ZCACHE_LATENCY_GET_RAW &&
+           (flags & ZCACHE_KEEP_TIER) == 0;
 }
 
 /* In a section.  0; ZCACHE_MISS; -ENOBUFS; -EBADMSG; -ENOMEM; -EAGAIN (same-filled pages). */

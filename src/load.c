@@ -159,6 +159,7 @@ static int add_page(struct zc_batch *b,
     }
     bp->entry = fresh;
     bp->scan = (flags & ZCACHE_SCAN) != 0;
+    bp->keep_raw = (flags & ZCACHE_KEEP_RAW) != 0;
     bp->keep = (flags & ZC_LOAD_KEEP) != 0;
     b->io_page[b->io.n_pages] = (struct zcache_io_page){
         .key = page->key, .buf = bp->copy, .cap = cache->opt.page_max_bytes};
@@ -175,7 +176,9 @@ static bool build_version(struct zc_batch *b, size_t i, struct zc_version *v, si
     struct zc_payload *p;
     uint64_t fill;
 
-    *v = (struct zc_version){.tier = ZCACHE_TIER_RAW, .scan = b->page[i].scan};
+    *v = (struct zc_version){.tier = ZCACHE_TIER_RAW,
+                             .scan = b->page[i].scan,
+                             .flags = b->page[i].keep_raw ? ZC_F_KEEP_RAW : 0};
     *used = 0;
     if (zc_same_detect(ip->buf, ip->len, &fill)) {
         v->word = zc_word_same((uint32_t)ip->len, fill);

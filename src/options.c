@@ -44,6 +44,7 @@ enum kind {
     POWER,
     FULL,
     PRESSURE,
+    POLICY,
     CODEC
 };
 
@@ -146,6 +147,7 @@ static const struct option options[] = {
     ROW("dictionary", SIZE, dictionary_bytes, 0, 1u << 20, "a size from 0 to 1M"),
     ROW("keep", SIZE, keep_bytes, 0, UINT64_MAX, "a size"),
     ROW("compact_percent", NUMBER, compact_percent, 0, 100, PERCENT),
+    ROW("policy", POLICY, policy, ZCACHE_POLICY_S3FIFO, ZCACHE_POLICY_LRU, "s3fifo or lru"),
 };
 
 static const char *const full_names[] = {
@@ -159,6 +161,11 @@ static const char *const pressure_names[] = {
     [ZCACHE_PRESSURE_CGROUP] = "cgroup",
     [ZCACHE_PRESSURE_PSI] = "psi",
     [ZCACHE_PRESSURE_BOTH] = "both",
+};
+
+static const char *const policy_names[] = {
+    [ZCACHE_POLICY_S3FIFO] = "s3fifo",
+    [ZCACHE_POLICY_LRU] = "lru",
 };
 
 /* ---- the members ------------------------------------------------------------------------------
@@ -359,6 +366,9 @@ static bool parse_value(struct zcache_options *opts, const struct option *o, str
         break;
     case PRESSURE:
         ok = parse_name(s, pressure_names, ZC_ARRAY_SIZE(pressure_names), &value);
+        break;
+    case POLICY:
+        ok = parse_name(s, policy_names, ZC_ARRAY_SIZE(policy_names), &value);
         break;
     case NUMBER:
     case POWER:

@@ -196,6 +196,22 @@ void zc_page_insert_locked(const struct zc_where *w, struct zc_entry *e)
     atomic_fetch_add_explicit(&w->tenant->n_pages, 1, memory_order_relaxed);
 }
 
+/* Where a page that is new to the cache begins. */
+static enum zc_queue queue_of_new(const struct zc_where *w, bool scan)
+{
+    if (scan) {
+        return ZC_QUEUE_SCAN;
+    }
+    if (w->cache->opt.policy == ZCACHE_POLICY_LRU) {
+        return ZC_QUEUE_MAIN;
+    }
+    if (zc_ghost_take(&w->tenant->ghost, w->hash)) {
+        zc_stat_add(w->tenant->stat, ZC_C_ghost_hits, 1);
+        return ZC_QUEUE_MAIN;
+    }
+    return ZC_QUEUE_NEW;
+}
+
 void zc_page_publish_locked(const struct zc_where *w,
                             struct zc_entry *e,
                             const struct zc_version *v)
@@ -208,8 +224,9 @@ void zc_page_publish_locked(const struct zc_where *w,
         kind_sub(w->tenant, e, old);
     }
     e->version++;
-    zc_entry_clear(e, ZC_F_INCOMPRESSIBLE | ZC_F_NO_FAST | ZC_F_NO_DENSE | ZC_F_CORRUPT);
-    zc_entry_set(e, v->flags & ZC_F_INCOMPRESSIBLE);
+    zc_entry_clear(e, ZC_F_INCOMPRESSIBLE | ZC_F_KEEP_RAW | ZC_F_NO_FAST | ZC_F_NO_DENSE |
+                          ZC_F_CORRUPT);
+    zc_entry_set(e, v->flags & (ZC_F_INCOMPRESSIBLE | ZC_F_KEEP_RAW));
     set_word(e, v->word, v->fill);
     if ((v->flags & ZC_F_DIRTY) != 0) {
         zc_page_dirty_locked(w, e);
@@ -220,7 +237,8 @@ void zc_page_publish_locked(const struct zc_where *w,
     kind_add(w->tenant, e, v->word);
     if (first) {
         zc_entry_become(e, ZC_LIVE);
-        zc_lru_insert(lru, e, v->tier, zc_word_sizes(v->word), v->scan);
+        zc_lru_insert(lru, e, v->tier, zc_word_sizes(v->word), queue_of_new(w, v->scan),
+                      !zc_tenant_past(w->tenant, w->cache->opt.low_percent));
         zc_page_wake_locked(w, e);
     } else {
         zc_lru_replace(lru, e, v->tier, zc_word_sizes(old), zc_word_sizes(v->word), v->scan);
@@ -278,6 +296,17 @@ void zc_page_unlink_locked(const struct zc_where *w, struct zc_entry *e)
     zc_core_retire_word(w->thread, word, w->tenant->account);
 }
 
+void zc_page_evict_locked(const struct zc_where *w, struct zc_entry *e)
+{
+    enum zc_queue queue = zc_lru_queue(e);
+
+    zc_stat_tier_add(w->tenant->stat, zc_entry_tier(e), ZC_TC_evictions, 1);
+    if (w->cache->opt.policy != ZCACHE_POLICY_LRU && queue != ZC_QUEUE_SCAN) {
+        zc_ghost_add(&w->tenant->ghost, w->hash, queue == ZC_QUEUE_MAIN);
+    }
+    zc_page_unlink_locked(w, e);
+}
+
 void zc_page_release_locked(const struct zc_where *w, struct zc_entry *e)
 {
     leave_locked(w, e);
@@ -297,7 +326,7 @@ void zc_page_adopt_locked(const struct zc_where *w, struct zc_entry *e, const st
     zc_entry_set_tag(e, v->tag);
     kind_add(w->tenant, e, v->word);
     zc_entry_become(e, ZC_LIVE);
-    zc_lru_insert_oldest(lru, e, v->tier, zc_word_sizes(v->word));
+    zc_lru_insert_oldest(lru, e, v->tier, zc_word_sizes(v->word), v->queue);
 }
 
 /* To the same place in the same list; or, of a page that moves to another node, to the newest there. */
@@ -307,6 +336,7 @@ static bool relist(const struct zc_where *w,
                    uint64_t word)
 {
     struct zc_lru *lru = w->tenant->lru[zc_entry_node(e)];
+    enum zc_queue queue = zc_lru_queue(e);
 
     if (zc_entry_node(e) == zc_entry_node(fresh)) {
         return zc_lru_move_record(lru, e, fresh);
@@ -315,7 +345,7 @@ static bool relist(const struct zc_where *w,
         return false;
     }
     zc_lru_insert(w->tenant->lru[zc_entry_node(fresh)], fresh, zc_entry_tier(e),
-                  zc_word_sizes(word), zc_lru_is_scan(e));
+                  zc_word_sizes(word), queue, false);
     return true;
 }
 

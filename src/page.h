@@ -48,9 +48,10 @@ struct zc_version {
     uint64_t word;
     uint64_t fill; /* of a same-filled page */
     uint64_t tag;
-    unsigned flags; /* of enum zc_entry_flags: DIRTY, INCOMPRESSIBLE */
+    unsigned flags; /* of enum zc_entry_flags: DIRTY, INCOMPRESSIBLE, KEEP_RAW */
     bool scan;
     enum zcache_tier tier; /* that it starts in */
+    enum zc_queue queue;   /* that it had, where it is taken over */
 };
 
 /** zc_page_new_entry() - a record whose bytes are reserved already; NULL without memory. */
@@ -100,6 +101,9 @@ void zc_page_reform_locked(const struct zc_where *w,
                            uint64_t fill,
                            enum zcache_tier tier,
                            unsigned flags);
+
+/** zc_page_evict_locked() - as unlink, of a LIVE page, counted and remembered as evicted. */
+void zc_page_evict_locked(const struct zc_where *w, struct zc_entry *e);
 
 /** zc_page_unlink_locked() - LIVE or LOADING leaves the cache; its index reference is dropped. */
 void zc_page_unlink_locked(const struct zc_where *w, struct zc_entry *e);

@@ -106,7 +106,8 @@ static size_t encode(struct put *p, uint8_t codec)
 
     size_t n;
 
-    if (scratch == NULL || codec == ZC_CODEC_NONE || (p->flags & ZCACHE_INCOMPRESSIBLE) != 0) {
+    if (scratch == NULL || codec == ZC_CODEC_NONE ||
+        (p->flags & (ZCACHE_INCOMPRESSIBLE | ZCACHE_KEEP_RAW)) != 0) {
         return 0;
     }
     n = zc_codec_encode(p->w.cache->codecs, &p->w.thread->codecs, codec, scratch,
@@ -158,6 +159,9 @@ static int prepare(struct put *p)
     p->v.tier = ZCACHE_TIER_RAW;
     if ((p->flags & ZCACHE_INCOMPRESSIBLE) != 0) {
         p->v.flags |= ZC_F_INCOMPRESSIBLE;
+    }
+    if ((p->flags & ZCACHE_KEEP_RAW) != 0) {
+        p->v.flags |= ZC_F_KEEP_RAW;
     }
     if (zc_same_detect(p->data, p->len, &p->v.fill) && zc_same_possible(p->v.fill, p->v.tag)) {
         p->v.word = zc_word_same(p->len, p->v.fill);

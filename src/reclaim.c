@@ -4,19 +4,22 @@
  *
  * One step on one (tenant, node):
  *
+ *     there are pages of scans                      evict them
+ *     more pages on probation than their share      evict the oldest of them
  *     raw   > raw_percent of the tenant's bytes     demote its oldest raw pages
  *     fast  > fast_percent                          demote its oldest fast pages
- *     else                                          evict from the oldest end of dense, fast, raw
+ *     else                                          evict from the oldest end of dense, fast, raw of
+ *                                                   the main queue, then of probation
  *
  * where a tier that is not worth its CPU (worth.h) is passed by: what would be demoted to it is evicted,
  * and evicting a dirty page means writing it first.  A step isolates a batch, works on it without
- * locks, and gives back what stays.
+ * locks, and gives back what stays.  What is about to leave is not compressed first: pages of scans
+ * never, and those on probation only when they have more than half of what may be raw.
  *
- * Two passes.  The first gives referenced pages a second chance; if it frees nothing, the second
- * takes them too, so that memory that can be reclaimed is never refused.  Each pass looks at each
- * page once per list: the budgets are the lists' lengths at its start, and a page that it moves down
- * brings a look along to its new list.  More looks would find a page again whose mark was just taken
- * from it.
+ * Two passes.  The first spares pages that were used (lru.c); if it frees nothing, the second takes
+ * them too, so that memory that can be reclaimed is never refused.  Each pass looks at each page once
+ * per list: the budgets are the lists' lengths at its start, and a page that it moves down brings a
+ * look along to its new list.  More looks would find a page again whose mark was just taken from it.
  *
  * A demotion needs room for the new form first, an eviction needs none.  At the limit itself the old
  * forms come back only after a grace period, and then the first demotion that finds no room is the
@@ -63,8 +66,8 @@ struct zc_reclaim zc_reclaim_begin(struct zcache *cache,
 
 /* Pages that a pass on one (tenant, node) may still look at, by list. */
 struct budgets {
-    uint64_t demote[ZCACHE_TIERS];
-    uint64_t evict[ZCACHE_TIERS];
+    uint64_t demote[ZC_LISTS];
+    uint64_t evict[ZC_LISTS];
     bool no_room; /* a demotion found none: pages are demoted only where nothing can leave */
 };
 
@@ -93,18 +96,19 @@ static uint64_t demote_one(struct zc_reclaim *r,
         *no_room = true;
         break;
     }
-    zc_page_putback(r->cache, r->thread, e, !zc_lru_is_scan(e));
+    zc_page_putback(r->cache, r->thread, e, true);
     return freed;
 }
 
 static uint64_t demote_batch(struct zc_reclaim *r,
                              struct zcache_tenant *t,
                              struct zc_lru *lru,
-                             enum zcache_tier from,
+                             unsigned from,
                              enum zcache_tier to,
                              struct budgets *left,
                              unsigned max)
 {
+    unsigned below = zc_lru_list(zc_lru_queue_of(from), to);
     unsigned mode = (r->mode & ZC_RECLAIM_FORCE) != 0 ? 0 : ZC_ISOLATE_CHANCE;
     const bool last_resort = left->no_room;
     struct zc_entry *pages[BATCH];
@@ -127,8 +131,8 @@ static uint64_t demote_batch(struct zc_reclaim *r,
     if (n > 0) {
         zc_worth_fed(&t->worth[to], n, zc_plat_thread_cpu_ns() - cpu_ns);
     }
-    left->demote[to] += n;
-    left->evict[to] += n;
+    left->demote[below] += n;
+    left->evict[below] += n;
     r->tried += n;
     zc_core_maintain(r->cache, r->thread);
     return freed;
@@ -178,8 +182,7 @@ static enum evict_outcome evict_locked(struct zc_reclaim *r,
         return NEEDS_WRITE;
     }
     *freed += zc_word_sizes(word).allocated + zc_pool_round(sizeof(*e));
-    zc_stat_tier_add(w->tenant->stat, zc_entry_tier(e), ZC_TC_evictions, 1);
-    zc_page_unlink_locked(w, e);
+    zc_page_evict_locked(w, e);
     return EVICTED;
 }
 
@@ -214,15 +217,16 @@ static uint64_t promised(struct zc_reclaim *r)
 static uint64_t evict_batch(struct zc_reclaim *r,
                             struct zcache_tenant *t,
                             struct zc_lru *lru,
-                            enum zcache_tier tier,
+                            unsigned list,
                             uint64_t *budget,
                             unsigned max)
 {
-    unsigned mode = (r->mode & ZC_RECLAIM_FORCE) != 0 ? 0 : ZC_ISOLATE_CHANCE;
+    unsigned mode =
+        ZC_ISOLATE_EVICT | ((r->mode & ZC_RECLAIM_FORCE) != 0 ? 0 : (unsigned)ZC_ISOLATE_CHANCE);
     uint64_t written_before = r->writes.freed_bytes;
     uint64_t evicted_before = r->writes.evicted;
     struct zc_entry *pages[BATCH];
-    unsigned n = zc_lru_isolate(lru, tier, mode, budget, pages, ZC_MIN(max, BATCH));
+    unsigned n = zc_lru_isolate(lru, list, mode, budget, pages, ZC_MIN(max, BATCH));
     unsigned n_write = 0;
     uint64_t n_evicted = 0;
     uint64_t freed = 0;
@@ -256,18 +260,39 @@ static uint64_t evict_batch(struct zc_reclaim *r,
 
 /* ---- one tenant ---------------------------------------------------------------------------- */
 
-/* Bytes of a tier above its share of all the tenant has on this node. */
-static uint64_t tier_surplus(const struct zcache *cache,
-                             const struct zc_tier_sum sums[ZCACHE_TIERS],
-                             enum zcache_tier tier)
+static uint64_t part(uint64_t bytes, uint64_t pages, uint64_t of_pages)
+{
+    return of_pages == 0 ? 0 : zc_mul_div(bytes, pages, of_pages);
+}
+
+/* About what of a tier's bytes belongs to a queue. */
+static uint64_t queue_bytes(const struct zc_lru_view *v, enum zc_queue queue, enum zcache_tier tier)
+{
+    return part(v->tier[tier].allocated_bytes, v->pages[zc_lru_list(queue, tier)],
+                v->tier[tier].pages);
+}
+
+/* Bytes that a tier may have, of all but those of scans, which come and go as they are. */
+static uint64_t tier_share(const struct zcache *cache,
+                           const struct zc_lru_view *v,
+                           enum zcache_tier tier)
 {
     uint64_t percent = tier == ZCACHE_TIER_RAW ? cache->opt.raw_percent : cache->opt.fast_percent;
     uint64_t total = 0;
 
     for (int t = 0; t < ZCACHE_TIERS; t++) {
-        total += sums[t].allocated_bytes;
+        total += v->tier[t].allocated_bytes - queue_bytes(v, ZC_QUEUE_SCAN, (enum zcache_tier)t);
     }
-    return zc_sub_sat(sums[tier].allocated_bytes, zc_mul_div(total, percent, 100));
+    return zc_mul_div(total, percent, 100);
+}
+
+/* Bytes of a tier above its share of all the tenant has on this node. */
+static uint64_t tier_surplus(const struct zcache *cache,
+                             const struct zc_lru_view *v,
+                             enum zcache_tier tier)
+{
+    return zc_sub_sat(v->tier[tier].allocated_bytes - queue_bytes(v, ZC_QUEUE_SCAN, tier),
+                      tier_share(cache, v, tier));
 }
 
 /* About how many pages of a tier make up @bytes, at least one, at most a batch. */
@@ -283,25 +308,44 @@ static unsigned batch_for(const struct zc_tier_sum *sum, uint64_t want)
     return ZC_MAX(pages_in(sum, want), BATCH_MIN);
 }
 
-/* Demotes from the first tier that has budget left.  False: none has. */
-static bool demote_any(struct zc_reclaim *r,
-                       struct zcache_tenant *t,
-                       struct zc_lru *lru,
-                       struct budgets *left,
-                       const struct zc_tier_sum sums[ZCACHE_TIERS],
-                       uint64_t want,
-                       uint64_t *freed)
-{
-    for (int from = ZCACHE_TIER_RAW; from < ZCACHE_TIER_DENSE; from++) {
-        enum zcache_tier to = zc_tier_next(r->cache, (enum zcache_tier)from);
+/* A run of steps on one (tenant, node). */
+struct work {
+    struct zc_reclaim *r;
+    struct zcache_tenant *t;
+    struct zc_lru *lru;
+    struct budgets left;
+    struct zc_lru_view view; /* at the beginning of the step */
+    uint64_t want;           /* by this step */
+    uint64_t freed;          /* by all */
+};
 
-        if (to < ZCACHE_TIERS && left->demote[from] > 0) {
-            *freed += demote_batch(r, t, lru, (enum zcache_tier)from, to, left,
-                                   batch_for(&sums[from], want));
+/* Of at most @max pages from the densest list of a queue that has looks left.  False: none has. */
+static bool evict_from(struct work *w, enum zc_queue queue, uint64_t max)
+{
+    for (int tier = ZCACHE_TIER_DENSE; tier >= ZCACHE_TIER_RAW; tier--) {
+        unsigned list = zc_lru_list(queue, (enum zcache_tier)tier);
+
+        if (w->left.evict[list] > 0) {
+            uint64_t n = ZC_MIN(max, batch_for(&w->view.tier[tier], w->want));
+
+            w->freed += evict_batch(w->r, w->t, w->lru, list, &w->left.evict[list], (unsigned)n);
             return true;
         }
     }
     return false;
+}
+
+/* Demotes @n pages of a list if there is a denser tier and the list has looks left. */
+static bool demote_from(struct work *w, enum zc_queue queue, enum zcache_tier from, unsigned n)
+{
+    enum zcache_tier to = zc_tier_next(w->r->cache, from);
+    unsigned list = zc_lru_list(queue, from);
+
+    if (to == ZCACHE_TIERS || w->left.demote[list] == 0) {
+        return false;
+    }
+    w->freed += demote_batch(w->r, w->t, w->lru, list, to, &w->left, n);
+    return true;
 }
 
 /* Hits of pages in the form of a tier, promotions by pins included. */
@@ -333,65 +377,93 @@ static bool is_worth_it(struct zc_reclaim *r, struct zcache_tenant *t, enum zcac
     return false;
 }
 
-/* Evicts what would be demoted to a tier that is not worth it.  False: it may not, or has no budget. */
-static bool pass_by(struct zc_reclaim *r,
-                    struct zcache_tenant *t,
-                    struct zc_lru *lru,
-                    enum zcache_tier from,
-                    struct budgets *left,
-                    unsigned n,
-                    uint64_t *freed)
+/* Evicts what would be demoted to a tier that is not worth it.  False: it may not, or has no looks left. */
+static bool pass_by(struct work *w, unsigned list, unsigned n)
 {
-    uint64_t looks = left->evict[from];
+    uint64_t looks = w->left.evict[list];
 
-    if ((r->mode & ZC_RECLAIM_DEMOTE_ONLY) != 0 || looks == 0) {
+    if ((w->r->mode & ZC_RECLAIM_DEMOTE_ONLY) != 0 || looks == 0) {
         return false;
     }
-    *freed += evict_batch(r, t, lru, from, &left->evict[from], n);
-    looks -= left->evict[from];
-    left->demote[from] = zc_sub_sat(left->demote[from], looks); /* they have been looked at */
+    w->freed += evict_batch(w->r, w->t, w->lru, list, &w->left.evict[list], n);
+    looks -= w->left.evict[list];
+    w->left.demote[list] = zc_sub_sat(w->left.demote[list], looks); /* they have been looked at */
     return true;
 }
 
-/* One step.  False: nothing is left to try. */
-static bool step(struct zc_reclaim *r,
-                 struct zcache_tenant *t,
-                 struct zc_lru *lru,
-                 struct budgets *left,
-                 uint64_t want,
-                 uint64_t *freed)
+/* Whether pages on probation have more of the raw share than half, so that they are to be demoted. */
+static bool probation_first(const struct work *w)
 {
-    struct zc_tier_sum sums[ZCACHE_TIERS];
+    return queue_bytes(&w->view, ZC_QUEUE_NEW, ZCACHE_TIER_RAW) >
+           tier_share(w->r->cache, &w->view, ZCACHE_TIER_RAW) / 2;
+}
 
-    zc_lru_sums(lru, sums, NULL);
-    for (int from = ZCACHE_TIER_RAW; from < ZCACHE_TIER_DENSE; from++) {
-        enum zcache_tier to = zc_tier_next(r->cache, (enum zcache_tier)from);
-        uint64_t surplus = tier_surplus(r->cache, sums, (enum zcache_tier)from);
+/* The queue whose pages of a tier move down first.  False: neither has looks left. */
+static bool pick_queue(const struct work *w, enum zcache_tier from, enum zc_queue *queue_out)
+{
+    enum zc_queue first =
+        from == ZCACHE_TIER_RAW && probation_first(w) ? ZC_QUEUE_NEW : ZC_QUEUE_MAIN;
+    enum zc_queue then = first == ZC_QUEUE_NEW ? ZC_QUEUE_MAIN : ZC_QUEUE_NEW;
 
-        if (to < ZCACHE_TIERS && left->demote[from] > 0 && surplus > 0 && !left->no_room) {
-            unsigned n = ZC_MIN(batch_for(&sums[from], want), pages_in(&sums[from], surplus));
+    *queue_out = w->left.demote[zc_lru_list(first, from)] > 0 ? first : then;
+    return w->left.demote[zc_lru_list(*queue_out, from)] > 0;
+}
 
-            if (is_worth_it(r, t, to)) {
-                *freed += demote_batch(r, t, lru, (enum zcache_tier)from, to, left, n);
-                return true;
-            }
-            if (pass_by(r, t, lru, (enum zcache_tier)from, left, n, freed)) {
-                return true;
-            }
-        }
-    }
-    if ((r->mode & ZC_RECLAIM_DEMOTE_ONLY) != 0) {
-        return false;
-    }
-    for (int tier = ZCACHE_TIER_DENSE; tier >= ZCACHE_TIER_RAW; tier--) {
-        if (left->evict[tier] > 0) {
-            *freed += evict_batch(r, t, lru, (enum zcache_tier)tier, &left->evict[tier],
-                                  batch_for(&sums[tier], want));
+/* What is beyond its tier's share moves down, or leaves.  False: nothing is, or there are no looks left. */
+static bool demote_surplus(struct work *w)
+{
+    for (int i = ZCACHE_TIER_RAW; i < ZCACHE_TIER_DENSE && !w->left.no_room; i++) {
+        enum zcache_tier from = (enum zcache_tier)i;
+        enum zcache_tier to = zc_tier_next(w->r->cache, from);
+        const struct zc_tier_sum *sum = &w->view.tier[from];
+        uint64_t surplus = tier_surplus(w->r->cache, &w->view, from);
+        unsigned n = ZC_MIN(batch_for(sum, w->want), pages_in(sum, surplus));
+        enum zc_queue queue;
+
+        if (surplus > 0 && to < ZCACHE_TIERS && pick_queue(w, from, &queue) &&
+            (is_worth_it(w->r, w->t, to) ? demote_from(w, queue, from, n)
+                                         : pass_by(w, zc_lru_list(queue, from), n))) {
             return true;
         }
     }
-    /* Nothing can leave: what can still get smaller does, whatever the shares. */
-    return (r->mode & ZC_RECLAIM_FORCE) != 0 && demote_any(r, t, lru, left, sums, want, freed);
+    return false;
+}
+
+/* Whatever can still get smaller, whatever the shares.  False: nothing is left to try. */
+static bool demote_any(struct work *w)
+{
+    for (int from = ZCACHE_TIER_RAW; from < ZCACHE_TIER_DENSE; from++) {
+        unsigned n = batch_for(&w->view.tier[from], w->want);
+
+        for (int queue = 0; queue < ZC_QUEUES; queue++) {
+            if (demote_from(w, (enum zc_queue)queue, (enum zcache_tier)from, n)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* One step.  False: nothing is left to try. */
+static bool step(struct work *w)
+{
+    bool evicts = (w->r->mode & ZC_RECLAIM_DEMOTE_ONLY) == 0;
+    uint64_t excess;
+
+    zc_lru_view(w->lru, &w->view);
+    excess = zc_lru_probation_excess(w->lru, &w->view);
+    if (evicts && (evict_from(w, ZC_QUEUE_SCAN, BATCH) ||
+                   (excess > 0 && evict_from(w, ZC_QUEUE_NEW, excess)))) {
+        return true;
+    }
+    if (demote_surplus(w)) {
+        return true;
+    }
+    if (evicts && (evict_from(w, ZC_QUEUE_MAIN, BATCH) || evict_from(w, ZC_QUEUE_NEW, BATCH))) {
+        return true;
+    }
+    /* Nothing can leave: what can still get smaller does. */
+    return evicts && (w->r->mode & ZC_RECLAIM_FORCE) != 0 && demote_any(w);
 }
 
 static uint64_t reclaim_node(struct zc_reclaim *r,
@@ -399,18 +471,30 @@ static uint64_t reclaim_node(struct zc_reclaim *r,
                              unsigned node,
                              uint64_t want)
 {
-    struct zc_lru *lru = t->lru[node];
-    struct budgets left = {.no_room = false};
-    uint64_t freed = 0;
+    struct work w = {.r = r, .t = t, .lru = t->lru[node]};
 
-    for (int tier = 0; tier < ZCACHE_TIERS; tier++) {
-        left.demote[tier] = left.evict[tier] = zc_lru_length(lru, (enum zcache_tier)tier);
+    zc_lru_lengths(w.lru, w.left.evict);
+    for (unsigned list = 0; list < ZC_LISTS; list++) {
+        w.left.demote[list] = w.left.evict[list];
     }
     ZC_SYNC_POINT("reclaim.budgeted", ((struct zcache_key){t->slot, node}));
-    while (freed + promised(r) < want &&
-           step(r, t, lru, &left, want - freed - promised(r), &freed)) {
+    do {
+        w.want = zc_sub_sat(want, zc_add_sat(w.freed, promised(r)));
+    } while (w.want > 0 && step(&w));
+    return w.freed;
+}
+
+/* What leaves is to be remembered.  Without memory for that it is not. */
+static void fit_ghost(struct zc_reclaim *r, struct zcache_tenant *t)
+{
+    uint64_t refused = r->thread->meta_refused;
+
+    if (r->cache->opt.policy == ZCACHE_POLICY_LRU || (r->mode & ZC_RECLAIM_DEMOTE_ONLY) != 0) {
+        return;
     }
-    return freed;
+    zc_ghost_fit(&t->ghost, zc_core_mem(r->cache, ZC_MEM_TENANT),
+                 atomic_load_explicit(&t->n_pages, memory_order_relaxed));
+    r->thread->meta_refused = refused; /* nobody failed for it */
 }
 
 /* The nodes that a run is about: from the first to before the end. */
@@ -450,6 +534,7 @@ uint64_t zc_reclaim_tenant(struct zc_reclaim *r, struct zcache_tenant *t, uint64
     if ((r->mode & ZC_RECLAIM_STREAM) != 0) {
         judge(t);
     }
+    fit_ghost(r, t);
     for (unsigned node = first_node(r); node < end && freed + promised(r) < want_bytes; node++) {
         freed += reclaim_node(r, t, node, zc_add_sat((want_bytes - freed) / (end - node), 1));
     }
@@ -817,13 +902,13 @@ bool zc_reclaim_metadata(struct zcache *cache, struct zc_thread *th, uint64_t de
 
 uint64_t zc_reclaim_surplus(struct zcache_tenant *t)
 {
-    struct zc_tier_sum sums[ZCACHE_TIERS];
+    struct zc_lru_view view;
     uint64_t surplus = 0;
 
-    zc_tenant_sums(t, sums);
+    zc_tenant_view(t, &view);
     for (int from = ZCACHE_TIER_RAW; from < ZCACHE_TIER_DENSE; from++) {
         if (zc_tier_next(t->cache, (enum zcache_tier)from) < ZCACHE_TIERS) {
-            surplus += tier_surplus(t->cache, sums, (enum zcache_tier)from);
+            surplus += tier_surplus(t->cache, &view, (enum zcache_tier)from);
         }
     }
     return surplus;

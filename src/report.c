@@ -43,7 +43,10 @@ static void add_lists(struct zcache_tenant *t, struct zcache_stats *out)
 {
     for (unsigned n = 0; n < t->cache->topo.n_nodes; n++) {
         struct zc_tier_sum sums[ZCACHE_TIERS];
+        struct zc_lru_view view;
 
+        zc_lru_view(t->lru[n], &view);
+        out->gauge.probation_pages += zc_lru_queue_pages(&view, ZC_QUEUE_NEW);
         zc_lru_forms(t->lru[n], sums);
         for (int i = 0; i < ZCACHE_TIERS; i++) {
             add_sums(&out->tier[i], &sums[i]);

@@ -100,6 +100,7 @@ static void record_free(struct zcache *cache, struct zcache_tenant *t)
     const struct zc_mem *mem = zc_core_mem(cache, ZC_MEM_TENANT);
 
     lists_free(cache, t);
+    zc_ghost_fini(&t->ghost, mem);
     stat_free(cache, t);
     mem->free(mem->ctx, t, record_bytes(cache));
 }
@@ -120,6 +121,7 @@ static struct zcache_tenant *record_alloc(struct zcache *cache)
     t->tag = ZC_TAG_TENANT;
     t->cache = cache;
     zc_list_init(&t->free);
+    zc_ghost_init(&t->ghost);
     return t;
 }
 
@@ -185,6 +187,7 @@ static void record_put(struct zcache *cache, struct zcache_tenant *t)
     struct zc_tenants *ts = cache->tenants;
 
     stat_free(cache, t);
+    zc_ghost_forget(&t->ghost, zc_core_mem(cache, ZC_MEM_TENANT));
     zc_lock_acquire(&ts->lock);
     zc_list_push_back(&ts->closed, &t->free);
     ts->n_closed++;
@@ -286,6 +289,10 @@ static void record_fill(struct zcache_tenant *t,
         zc_worth_init(&t->worth[tier]);
     }
     t->learn = (struct zc_learn){NULL};
+    for (unsigned i = 0; i < t->cache->topo.n_nodes; i++) {
+        zc_lru_use_probation(t->lru[i],
+                             t->cache->opt.policy == ZCACHE_POLICY_LRU ? NULL : &t->ghost);
+    }
 }
 
 static struct zc_list *name_bucket(struct zc_tenants *ts, const struct zcache_tenant *t)
@@ -570,11 +577,9 @@ struct zc_hist *zc_tenant_hist(struct zcache_tenant *t, enum zcache_latency_kind
     return &fresh[kind];
 }
 
-bool zc_tenant_past_start(const struct zcache_tenant *t)
+bool zc_tenant_past(const struct zcache_tenant *t, uint32_t percent)
 {
-    uint32_t percent = t->cache->opt.start_percent;
-
-    for (const struct zc_account *a = t->account; a != NULL && percent < 100; a = a->parent) {
+    for (const struct zc_account *a = t->account; a != NULL; a = a->parent) {
         uint64_t limit = zc_quota_limit(a);
 
         if (limit != ZCACHE_UNLIMITED && zc_quota_charge(a) > zc_mul_div(limit, percent, 100)) {
@@ -582,6 +587,13 @@ bool zc_tenant_past_start(const struct zcache_tenant *t)
         }
     }
     return false;
+}
+
+bool zc_tenant_past_start(const struct zcache_tenant *t)
+{
+    uint32_t percent = t->cache->opt.start_percent;
+
+    return percent < 100 && zc_tenant_past(t, percent);
 }
 
 bool zc_tenant_backs_off(struct zcache_tenant *top)
@@ -609,21 +621,33 @@ uint64_t zc_tenant_spare(const struct zcache_tenant *t)
     return spare;
 }
 
+void zc_tenant_view(struct zcache_tenant *t, struct zc_lru_view *out)
+{
+    *out = (struct zc_lru_view){0};
+    for (unsigned node = 0; node < t->cache->topo.n_nodes; node++) {
+        struct zc_lru_view view;
+
+        zc_lru_view(t->lru[node], &view);
+        for (int i = 0; i < ZCACHE_TIERS; i++) {
+            out->tier[i].pages += view.tier[i].pages;
+            out->tier[i].raw_bytes += view.tier[i].raw_bytes;
+            out->tier[i].stored_bytes += view.tier[i].stored_bytes;
+            out->tier[i].allocated_bytes += view.tier[i].allocated_bytes;
+        }
+        for (unsigned i = 0; i < ZC_LISTS; i++) {
+            out->pages[i] += view.pages[i];
+        }
+        out->isolated += view.isolated;
+    }
+}
+
 void zc_tenant_sums(struct zcache_tenant *t, struct zc_tier_sum out[ZCACHE_TIERS])
 {
-    for (int i = 0; i < ZCACHE_TIERS; i++) {
-        out[i] = (struct zc_tier_sum){0};
-    }
-    for (unsigned node = 0; node < t->cache->topo.n_nodes; node++) {
-        struct zc_tier_sum sum[ZCACHE_TIERS];
+    struct zc_lru_view view;
 
-        zc_lru_sums(t->lru[node], sum, NULL);
-        for (int i = 0; i < ZCACHE_TIERS; i++) {
-            out[i].pages += sum[i].pages;
-            out[i].raw_bytes += sum[i].raw_bytes;
-            out[i].stored_bytes += sum[i].stored_bytes;
-            out[i].allocated_bytes += sum[i].allocated_bytes;
-        }
+    zc_tenant_view(t, &view);
+    for (int i = 0; i < ZCACHE_TIERS; i++) {
+        out[i] = view.tier[i];
     }
 }
 

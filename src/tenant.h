@@ -13,6 +13,7 @@
 #include <zcache/tenant.h>
 
 #include "core.h"
+#include "ghost.h"
 #include "lru.h"
 #include "worth.h"
 
@@ -95,6 +96,7 @@ struct zcache_tenant {
     struct zc_worth worth[ZCACHE_TIERS];
     struct zc_learn learn;
     _Atomic(struct zc_hist *) hist; /* ZCACHE_LATENCIES, made at the first sample */
+    struct zc_ghost ghost;          /* of all nodes; not used with plain LRU */
     struct zc_lru *lru[];           /* one per node, lying there; set once */
 };
 
@@ -187,6 +189,9 @@ static inline uint64_t zc_tenant_dirty(const struct zcache_tenant *t)
 /** zc_tenant_hist() - the histogram of a kind, made if need be; NULL without memory. */
 struct zc_hist *zc_tenant_hist(struct zcache_tenant *t, enum zcache_latency_kind kind);
 
+/** zc_tenant_past() - whether it, or what it lies in, is full to more than @percent of the limit. */
+bool zc_tenant_past(const struct zcache_tenant *t, uint32_t percent);
+
 /** zc_tenant_past_start() - whether it, or what it lies in, is so full that compressing ahead pays. */
 bool zc_tenant_past_start(const struct zcache_tenant *t);
 
@@ -198,6 +203,9 @@ uint64_t zc_tenant_spare(const struct zcache_tenant *t);
 
 /** zc_tenant_sums() - gauges of all nodes together. */
 void zc_tenant_sums(struct zcache_tenant *t, struct zc_tier_sum out[ZCACHE_TIERS]);
+
+/** zc_tenant_view() - as zc_lru_view(), of all nodes together. */
+void zc_tenant_view(struct zcache_tenant *t, struct zc_lru_view *out);
 
 /** zc_tenant_note_error() - remember a failed write for the next flush of @t and its ancestors. */
 void zc_tenant_note_error(struct zcache_tenant *t, int error);

@@ -118,7 +118,7 @@ static void mark_corrupt(const struct zc_where *w, struct zc_entry *e, const str
 
 static bool worth_encoding(const struct form *f, enum zcache_tier to)
 {
-    unsigned never = ZC_F_INCOMPRESSIBLE |
+    unsigned never = ZC_F_INCOMPRESSIBLE | ZC_F_KEEP_RAW |
                      (to == ZCACHE_TIER_FAST ? (unsigned)ZC_F_NO_FAST : (unsigned)ZC_F_NO_DENSE);
 
     return !zc_word_is_same(f->word) && (f->flags & never) == 0;
@@ -370,7 +370,6 @@ static int swap_in_frame(const struct zc_where *w,
     if (e != NULL && zc_entry_resident(e) &&
         atomic_load_explicit(&e->payload, memory_order_relaxed) == word) {
         zc_stat_tier_add(w->tenant->stat, zc_entry_tier(e), ZC_TC_promotions, 1);
-        atomic_store_explicit(&e->referenced, 0, memory_order_relaxed);
         zc_page_reform_locked(w, e, zc_word_of(p), 0, ZCACHE_TIER_RAW, 0);
         rc = 0;
     }

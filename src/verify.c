@@ -9,6 +9,8 @@
  * What must agree:
  *     entries in the index           = Σ of the tenants' page counts, and of their lists' sums
  *     sizes by payload, per tenant, node, tier = the lists' sums
+ *     pages per tenant, node, queue, tier      = the lists' counts
+ *     remembered pages                         = their count
  *     dirty, same-filled, incompressible per tenant = the tenant's counts
  *     a tenant's charge              = its pages + its children's charges (+ replaced frames that
  *                                      are pinned, + what the store has in hand)
@@ -34,6 +36,7 @@
 /* What the walk counts for a tenant. */
 struct count {
     struct zc_tier_sum sum[ZC_NODES_MAX][ZCACHE_TIERS];
+    uint64_t by_list[ZC_NODES_MAX][ZC_LISTS];
     uint64_t pages;
     uint64_t loading;
     uint64_t dirty;
@@ -103,6 +106,7 @@ static void count_resident(struct count *c, const struct zc_entry *e, uint64_t w
     struct zc_tier_sum *sum = &c->sum[zc_entry_node(e)][zc_entry_tier(e)];
     struct zc_sizes s = zc_word_sizes(word);
 
+    c->by_list[zc_entry_node(e)][zc_lru_list(zc_lru_queue(e), zc_entry_tier(e))]++;
     sum->pages++;
     sum->raw_bytes += s.raw;
     sum->stored_bytes += s.stored;
@@ -147,18 +151,21 @@ static int count_entry(void *ctx, struct zc_entry *e)
 static const char *compare_lists(struct zcache_tenant *t, const struct count *c)
 {
     for (unsigned node = 0; node < t->cache->topo.n_nodes; node++) {
-        struct zc_tier_sum sums[ZCACHE_TIERS];
         const char *wrong = zc_lru_verify(t->lru[node]);
+        struct zc_lru_view view;
 
         if (wrong != NULL) {
             return wrong;
         }
-        zc_lru_sums(t->lru[node], sums, NULL);
-        if (memcmp(sums, c->sum[node], sizeof(sums)) != 0) {
+        zc_lru_view(t->lru[node], &view);
+        if (memcmp(view.tier, c->sum[node], sizeof(view.tier)) != 0) {
             return "the sums of a tenant's lists differ from its pages";
         }
+        if (memcmp(view.pages, c->by_list[node], sizeof(view.pages)) != 0) {
+            return "a queue's number of pages is not what the index has";
+        }
     }
-    return NULL;
+    return zc_ghost_verify(&t->ghost);
 }
 
 static uint64_t children_charge(struct recount *r, const struct zcache_tenant *parent)

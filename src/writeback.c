@@ -201,8 +201,7 @@ static void evict_written_locked(const struct zc_where *w, struct zc_batch *b, s
     }
     b->freed_bytes += zc_word_sizes(word).allocated + zc_pool_round(sizeof(*e));
     b->n_evicted++;
-    zc_stat_tier_add(w->tenant->stat, zc_entry_tier(e), ZC_TC_evictions, 1);
-    zc_page_unlink_locked(w, e);
+    zc_page_evict_locked(w, e);
 }
 
 static void finish_page(struct zc_batch *b, struct zc_thread *th, size_t i)

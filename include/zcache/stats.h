@@ -49,6 +49,8 @@ extern "C" {
     X(quota_hits, counter, events, "reservations that met this tenant's limit")                    \
     X(sync_shrinks, counter, events, "synchronous shrinks of this tenant's subtree")               \
     X(sync_forced, counter, events, "of these, ones that needed the forced pass")                  \
+    X(ghost_hits, counter, pages,                                                                  \
+      "new pages that had been evicted not long before, and were known")                           \
     X(foreign_evictions, counter, pages, "pages evicted outside the subtree whose limit was hit")  \
     X(shrinker_freed, counter, events, "visits of the shrinker that freed bytes")                  \
     X(shrinker_skips, counter, events, "visits of the shrinker without a candidate")               \
@@ -107,6 +109,7 @@ extern "C" {
     X(writing_pages, gauge, pages, "pages in the store's hands")                                   \
     X(same_pages, gauge, pages, "same-filled pages")                                               \
     X(incompressible_pages, gauge, pages, "pages known not to shrink")                             \
+    X(probation_pages, gauge, pages, "pages that are new and not yet used enough to stay")         \
     X(tenants, gauge, tenants, "open tenants in the subtree, itself included")
 
 /* Gauges of the whole cache, filled for the root only. */

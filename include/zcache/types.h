@@ -71,7 +71,10 @@ enum zcache_flags {
     ZCACHE_BEST_EFFORT = 1u << 9,    /* put: ZCACHE_BYPASSED instead of -EDQUOT, -ENOSPC, -ENOMEM */
     ZCACHE_IF_ABSENT = 1u << 10,     /* put: do nothing if the cache has the page */
     ZCACHE_KEEP_OLD = 1u << 11,      /* put: if it fails, the older version stays as it was */
-    ZCACHE_KEEP_TIER = 1u << 12      /* get: the page is used, but not for that made raw */
+    ZCACHE_KEEP_TIER = 1u << 12,     /* get: the page is used, but not for that made raw */
+    ZCACHE_KEEP_RAW =
+        1u << 13 /* put, and get and pin for what they load: this version stays raw until
+                                  it leaves, for example metadata that must be quick to read */
 };
 
 /** enum zcache_tier - the forms in which a page is kept, from fastest to densest. */

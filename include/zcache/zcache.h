@@ -44,6 +44,13 @@ enum zcache_pressure {
     ZCACHE_PRESSURE_BOTH = 3
 };
 
+/** enum zcache_policy - which pages leave first. */
+enum zcache_policy {
+    ZCACHE_POLICY_S3FIFO = 0, /* new pages are on probation, returning ones are known: a scan passes
+                                 through without pushing the working set out */
+    ZCACHE_POLICY_LRU = 1     /* the oldest, with a second chance */
+};
+
 /**
  * struct zcache_options - how a cache is opened; fill with ZCACHE_OPTIONS_INIT.
  * @struct_size:        sizeof(struct zcache_options).
@@ -99,6 +106,7 @@ enum zcache_pressure {
  * @compact_percent:    empty room in memory that is partly used, in percent of what is used, from which the
  *                      shrinker moves pages together, 0 to 100, default 3, and 2 MiB at least; 100
  *                      leaves it to zcache_compact() and to puts that find no memory.
+ * @policy:             which pages leave first, default ZCACHE_POLICY_S3FIFO.
  */
 struct zcache_options {
     size_t struct_size;
@@ -129,13 +137,14 @@ struct zcache_options {
     uint32_t dictionary_bytes;
     uint64_t keep_bytes;
     uint32_t compact_percent;
+    enum zcache_policy policy;
 };
 
 #define ZCACHE_OPTIONS_INIT                                                                        \
     {                                                                                              \
         sizeof(struct zcache_options), 0, 65536, 25, 50, 60, 95, 90, ZCACHE_FULL_WAIT, 10000, 256, \
             32, 64, "lz4", "zstd:3", NULL, NULL, NULL, 5, ZCACHE_PRESSURE_OFF, 25, 95, 85, 10,     \
-            10000, 114688, 1048576, 3                                                              \
+            10000, 114688, 1048576, 3, ZCACHE_POLICY_S3FIFO                                        \
     }
 
 /** enum zcache_close_flags - how zcache_close() treats dirty pages. */
@@ -185,7 +194,7 @@ ZCACHE_API int zcache_close(struct zcache *cache, unsigned flags) ZCACHE_MUST_CH
  *             (wait, help, reject), max_stall_ms, inflight_pages, batch_pages, latency_sample,
  *             feed_percent, pressure (off, cgroup, psi, both), pressure_floor_percent,
  *             pressure_high_percent, pressure_low_percent, pressure_stall_percent,
- *             pressure_quiet_ms, dictionary, keep, compact_percent.
+ *             pressure_quiet_ms, dictionary, keep, compact_percent, policy (s3fifo, lru).
  * @error:     receives one sentence about what is wrong, may be NULL.
  * @error_cap: room there in bytes.
  *
@@ -203,7 +212,8 @@ ZCACHE_API int zcache_options_parse(struct zcache_options *opts,
  * @key:    which page.
  * @data:   @len bytes, borrowed for the call.
  * @len:    1 to page_max_bytes.
- * @flags:  CLEAN or DIRTY, SCAN, INCOMPRESSIBLE, NOWAIT, NOIO, BEST_EFFORT or KEEP_OLD, IF_ABSENT.
+ * @flags:  CLEAN or DIRTY, SCAN, INCOMPRESSIBLE, KEEP_RAW, NOWAIT, NOIO, BEST_EFFORT or KEEP_OLD,
+ *          IF_ABSENT.
  *
  * Room is reserved on every account from the tenant to the root before it is used; a limit that is
  * hit is shrunk under first, inside its own subtree.  If the put fails (any negative code but
@@ -234,7 +244,7 @@ ZCACHE_API int zcache_put(struct zcache_tenant *tenant,
  * @buf:     room for @cap bytes; NULL with @cap 0 asks for presence and length only.
  * @cap:     room in bytes.
  * @len_out: receives the page's length on success; may be NULL.
- * @flags:   TAKE, PEEK, NO_LOAD, SCAN, NOWAIT, NOIO, KEEP_TIER.
+ * @flags:   TAKE, PEEK, NO_LOAD, SCAN, KEEP_RAW, NOWAIT, NOIO, KEEP_TIER.
  *
  * Decodes straight into @buf.  A hit takes no lock and allocates nothing, but for a
  * thread's first decode, which makes the codec's context, and a tenant's first timed call.  A miss
@@ -259,7 +269,7 @@ ZCACHE_API int zcache_get(struct zcache_tenant *tenant,
  * zcache_pin() - hold a page's raw bytes in place, without a copy.
  * @tenant:  owner.
  * @key:     which page.
- * @flags:   PEEK, NO_LOAD, SCAN, NOWAIT, NOIO.
+ * @flags:   PEEK, NO_LOAD, SCAN, KEEP_RAW, NOWAIT, NOIO.
  * @pin_out: on the caller's stack; filled on success.
  *
  * A compressed page is made raw first.  The bytes are those of one version and never change; a

@@ -999,8 +999,10 @@ static void looking_does_not_keep_a_page(void **state)
         assert_int_equal(put_page(root, key_of(2, i), 1, FILL_RANDOM, 0), 0);
     }
     for (uint64_t i = 0; i < n; i++) {
-        assert_int_equal(get_page(root, key_of(1, i), 0), 1);
-        assert_int_equal(get_page(root, key_of(2, i), ZCACHE_PEEK), 1);
+        for (int twice = 0; twice < 2; twice++) { /* as often as a new page must be used to stay */
+            assert_int_equal(get_page(root, key_of(1, i), 0), 1);
+            assert_int_equal(get_page(root, key_of(2, i), ZCACHE_PEEK), 1);
+        }
     }
     assert_int_equal(zcache_shrink(root, 3 * MIB, 5000, NULL), 0);
     for (uint64_t i = 0; i < n; i++) {

@@ -406,6 +406,7 @@ static struct zcache_stats without(struct zcache_stats stats, const struct zcach
     stats.gauge.writing_pages -= child->gauge.writing_pages;
     stats.gauge.same_pages -= child->gauge.same_pages;
     stats.gauge.incompressible_pages -= child->gauge.incompressible_pages;
+    stats.gauge.probation_pages -= child->gauge.probation_pages;
     stats.gauge.tenants -= child->gauge.tenants;
     return stats;
 }

@@ -588,7 +588,7 @@ static void shrink_finds_what_can_be_demoted(void **state)
 
 static void shrink_takes_the_oldest(void **state)
 {
-    struct zcache *cache = open_cache(64 * MIB, NULL, PLAIN);
+    struct zcache *cache = open_cache(64 * MIB, NULL, PLAIN ",policy=lru");
     struct zcache_tenant *root = zcache_root(cache);
 
     (void)state;

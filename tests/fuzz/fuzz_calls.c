@@ -243,7 +243,8 @@ static uint8_t new_version(struct world *w, const struct tenant *t, unsigned key
 static unsigned put_flags(struct world *w, struct tenant *t, unsigned key, uint8_t v)
 {
     static const unsigned all = ZCACHE_CLEAN | ZCACHE_DIRTY | ZCACHE_SCAN | ZCACHE_INCOMPRESSIBLE |
-                                ZCACHE_NOWAIT | ZCACHE_NOIO | ZCACHE_BEST_EFFORT | ZCACHE_IF_ABSENT;
+                                ZCACHE_NOWAIT | ZCACHE_NOIO | ZCACHE_BEST_EFFORT |
+                                ZCACHE_IF_ABSENT | ZCACHE_KEEP_RAW;
     unsigned flags = input_u16(&w->in) & all;
 
     settle(t, key);
@@ -355,7 +356,7 @@ static void call_put_many(struct world *w)
     if (n > 0) {
         flags = (unsigned)(input_u16(&w->in) &
                            (ZCACHE_DIRTY | ZCACHE_SCAN | ZCACHE_INCOMPRESSIBLE | ZCACHE_NOWAIT |
-                            ZCACHE_NOIO | ZCACHE_BEST_EFFORT | ZCACHE_IF_ABSENT));
+                            ZCACHE_NOIO | ZCACHE_BEST_EFFORT | ZCACHE_IF_ABSENT | ZCACHE_KEEP_RAW));
     }
     rc = zcache_put_many(t->handle, pages, n, flags);
     for (unsigned i = 0; i < n; i++) {
@@ -367,7 +368,8 @@ static void call_put_many(struct world *w)
 
 /* ---- get --------------------------------------------------------------------------------------- */
 
-#define LOOK_FLAGS (ZCACHE_PEEK | ZCACHE_NO_LOAD | ZCACHE_SCAN | ZCACHE_NOWAIT | ZCACHE_NOIO)
+#define LOOK_FLAGS                                                                                 \
+    (ZCACHE_PEEK | ZCACHE_NO_LOAD | ZCACHE_SCAN | ZCACHE_KEEP_RAW | ZCACHE_NOWAIT | ZCACHE_NOIO)
 
 /* A result that is neither the page nor a miss. */
 static void get_refused(struct world *w,

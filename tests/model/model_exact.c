@@ -204,6 +204,7 @@ static unsigned put_flags(uint32_t key)
                                      ZCACHE_CLEAN,
                                      ZCACHE_SCAN,
                                      ZCACHE_INCOMPRESSIBLE,
+                                     ZCACHE_KEEP_RAW,
                                      ZCACHE_NOWAIT,
                                      ZCACHE_NOIO,
                                      ZCACHE_BEST_EFFORT,
@@ -624,6 +625,7 @@ static void slot_close(void)
     }
     if (mode == ZCACHE_CLOSE_FLUSH && m.fails && rc != 0) {
         REQUIRE(rc == MODEL_WRITE_ERROR || rc == MODEL_BARRIER_ERROR);
+        m.failed = true; /* also of a barrier: the next flush above it is told */
         m.loose++;
         return;
     }

@@ -100,6 +100,7 @@ static unsigned put_flags(struct act *act, const struct model_tenant *tenant)
                                      ZCACHE_DIRTY,
                                      ZCACHE_SCAN,
                                      ZCACHE_INCOMPRESSIBLE,
+                                     ZCACHE_KEEP_RAW,
                                      ZCACHE_NOWAIT,
                                      ZCACHE_NOIO,
                                      ZCACHE_BEST_EFFORT,

@@ -85,7 +85,7 @@ static void run_pass(void *arg)
 /* More was asked for than there is; each page gave its mark for this look, and none is taken. */
 static void a_pass_takes_no_page_whose_mark_it_took(void **state)
 {
-    struct fixture f = setup(NULL, PLAIN ",start_percent=100");
+    struct fixture f = setup(NULL, PLAIN ",start_percent=100,policy=lru");
     struct pass p = {.f = &f, .want = MIB};
 
     (void)state;
@@ -109,8 +109,8 @@ static void a_pass_takes_no_page_whose_mark_it_took(void **state)
 /* Pages of other lists do not add to the looks of this one: what was used stays, what was not goes. */
 static void nor_because_another_list_is_long(void **state)
 {
-    struct fixture f =
-        setup(NULL, "start_percent=100,raw_percent=100,fast_percent=100,fast=lz4,dense=none");
+    struct fixture f = setup(
+        NULL, "start_percent=100,raw_percent=100,fast_percent=100,fast=lz4,dense=none,policy=lru");
     struct pass p = {.f = &f, .want = 1};
 
     (void)state;

@@ -42,16 +42,6 @@ static void use_free_memory(struct zcache_tenant *t)
     }
 }
 
-static uint64_t listed(struct zcache_tenant *t)
-{
-    uint64_t n = 0;
-
-    for (unsigned node = 0; node < t->cache->topo.n_nodes; node++) {
-        n += zc_lru_length(t->lru[node], ZCACHE_TIER_RAW);
-    }
-    return n;
-}
-
 /*
  * All pages are with a reclaimer, and are deleted meanwhile.  It looks at what is left of them, and
  * puts none of them back.
@@ -69,14 +59,14 @@ static void a_page_deleted_while_it_is_isolated_does_not_come_back(void **state)
     script_hold_any("reclaim.isolated");
     script_start(&shrinker, shrink_it, t);
     script_await("reclaim.isolated");
-    assert_int_equal(listed(t), 0); /* it has them all */
+    assert_int_equal(listed_pages(t), 0); /* it has them all */
     for (uint64_t i = 0; i < PAGES; i++) {
         assert_int_equal(zcache_delete(t, key_at(i), 0), 0);
     }
     use_free_memory(other);
     script_release("reclaim.isolated");
     script_join(&shrinker);
-    assert_int_equal(listed(t), 0);
+    assert_int_equal(listed_pages(t), 0);
     assert_int_equal(settled_charge(t), 0);
     for (uint64_t i = 0; i < 4 * PAGES; i++) {
         assert_int_equal(get_page(other, key_of(2, i), 0), 1);
@@ -103,10 +93,10 @@ static void a_page_replaced_while_it_is_isolated_is_listed_once(void **state)
         page_make(page, sizeof(page), key_at(i), 2, FILL_TEXT);
         assert_int_equal(zcache_put(t, key_at(i), page, sizeof(page), ZCACHE_DIRTY), 0);
     }
-    assert_int_equal(listed(t), 0);
+    assert_int_equal(listed_pages(t), 0);
     script_release("reclaim.isolated");
     script_join(&shrinker);
-    assert_int_equal(listed(t), PAGES);
+    assert_int_equal(listed_pages(t), PAGES);
     assert_int_equal(stats_of(t).gauge.dirty_pages, PAGES); /* nothing was taken for what it was */
     script_end();
     drop_cache(cache);

@@ -40,7 +40,7 @@ static uint64_t cached_of(struct zcache_tenant *t, uint64_t first, uint64_t n)
  */
 static void a_limit_is_made_room_under_and_nowhere_else(void **state)
 {
-    struct zcache *cache = open_cache(16 * MIB, NULL, PLAIN ",start_percent=100");
+    struct zcache *cache = open_cache(16 * MIB, NULL, PLAIN ",start_percent=100,policy=lru");
     struct zcache_tenant *stranger = open_tenant(zcache_root(cache), "stranger", ZCACHE_UNLIMITED);
     struct zcache_tenant *parent = open_tenant(zcache_root(cache), "parent", 512 * KIB);
     struct zcache_tenant *sibling = open_tenant(parent, "sibling", ZCACHE_UNLIMITED);
@@ -139,7 +139,7 @@ static void nor_does_one_that_becomes_nothing(void **state)
 static void a_burst_of_puts_leaves_what_is_in_use(void **state)
 {
     struct mem_store *store = mem_store_new(MEM_STORE_SYNC);
-    struct zcache *cache = open_stored(16 * MIB, store, PLAIN ",start_percent=100");
+    struct zcache *cache = open_stored(16 * MIB, store, PLAIN ",start_percent=100,policy=lru");
     struct zcache_tenant *t = open_tenant(zcache_root(cache), "t", 300 * KIB);
 
     (void)state;

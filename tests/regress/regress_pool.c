@@ -189,7 +189,7 @@ static void a_record_in_hand_is_not_freed(void **state)
     script_release("reclaim.isolated");
     script_join(&shrinker);
     assert_int_equal(settled_charge(t), 0);
-    assert_int_equal(zc_lru_length(t->lru[0], ZCACHE_TIER_RAW), 0);
+    assert_int_equal(listed_pages(t), 0);
     teardown(&f);
 }
 

@@ -63,7 +63,8 @@ static inline struct zc_entry *isolate(struct zcache_tenant *t, struct zcache_ke
     unsigned n;
 
     REQUIRE(want != NULL);
-    n = zc_lru_isolate(lru_of(t, want), zc_entry_tier(want), 0, &budget, out, ZC_ARRAY_SIZE(out));
+    n = zc_lru_isolate(lru_of(t, want), zc_lru_list(zc_lru_queue(want), zc_entry_tier(want)), 0,
+                       &budget, out, ZC_ARRAY_SIZE(out));
     while (n-- > 0) {
         if (out[n] == want) {
             found = true;
@@ -73,6 +74,17 @@ static inline struct zc_entry *isolate(struct zcache_tenant *t, struct zcache_ke
     }
     REQUIRE(found);
     return want;
+}
+
+/* On all lists. */
+static inline uint64_t listed_pages(struct zcache_tenant *t)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < t->cache->topo.n_nodes * ZC_LISTS; i++) {
+        n += zc_lru_length(t->lru[i / ZC_LISTS], i % ZC_LISTS);
+    }
+    return n;
 }
 
 static inline void set_flags(struct zcache_tenant *t, struct zcache_key key, unsigned flags)

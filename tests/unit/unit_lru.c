@@ -54,7 +54,7 @@ static void teardown(struct fixture *f)
 static void insert_range(struct fixture *f, enum zcache_tier tier, unsigned from, unsigned to)
 {
     for (unsigned i = from; i < to; i++) {
-        zc_lru_insert(&f->lru, &f->entry[i], tier, sizes_raw, false);
+        zc_lru_insert(&f->lru, &f->entry[i], tier, sizes_raw, ZC_QUEUE_MAIN, true);
     }
 }
 
@@ -65,11 +65,11 @@ static void mark_all(struct fixture *f)
     }
 }
 
-static unsigned isolate(struct fixture *f, enum zcache_tier tier, unsigned mode, unsigned max)
+static unsigned isolate(struct fixture *f, unsigned list, unsigned mode, unsigned max)
 {
     uint64_t budget = UINT64_MAX;
 
-    return zc_lru_isolate(&f->lru, tier, mode, &budget, f->out, max);
+    return zc_lru_isolate(&f->lru, list, mode, &budget, f->out, max);
 }
 
 static void putback(struct fixture *f, struct zc_entry *e, bool newest)
@@ -78,23 +78,20 @@ static void putback(struct fixture *f, struct zc_entry *e, bool newest)
     assert_false(zc_entry_unref(e));
 }
 
-/* The list of a tier, oldest first, is @n entries with these numbers. */
-static void expect_list(struct fixture *f,
-                        enum zcache_tier tier,
-                        const unsigned *numbers,
-                        unsigned n)
+/* The list, oldest first, is @n entries with these numbers. */
+static void expect_list(struct fixture *f, unsigned list, const unsigned *numbers, unsigned n)
 {
-    struct zc_list *it = zc_list_next(&f->lru.list[tier]);
+    struct zc_list *it = zc_list_next(&f->lru.list[list]);
 
-    assert_int_equal(zc_lru_length(&f->lru, tier), n);
+    assert_int_equal(zc_lru_length(&f->lru, list), n);
     for (unsigned i = 0; i < n; i++, it = zc_list_next(it)) {
         assert_ptr_equal(ZC_CONTAINER_OF(it, struct zc_entry, lru), &f->entry[numbers[i]]);
     }
-    assert_ptr_equal(it, &f->lru.list[tier]);
+    assert_ptr_equal(it, &f->lru.list[list]);
 }
 
-#define EXPECT_LIST(f, tier, ...)                                                                  \
-    expect_list(f, tier, (const unsigned[]){__VA_ARGS__},                                          \
+#define EXPECT_LIST(f, list, ...)                                                                  \
+    expect_list(f, list, (const unsigned[]){__VA_ARGS__},                                          \
                 sizeof((const unsigned[]){__VA_ARGS__}) / sizeof(unsigned))
 
 static struct zc_tier_sum sum_of(struct fixture *f, enum zcache_tier tier)
@@ -108,21 +105,28 @@ static struct zc_tier_sum sum_of(struct fixture *f, enum zcache_tier tier)
 /* ---------------------------------------------------------------------------------------------- */
 /* Order. */
 
-static void new_pages_are_the_newest_and_scans_the_oldest(void **state)
+#define SCAN_RAW zc_lru_list(ZC_QUEUE_SCAN, ZCACHE_TIER_RAW)
+#define NEW_RAW  zc_lru_list(ZC_QUEUE_NEW, ZCACHE_TIER_RAW)
+#define NEW_FAST zc_lru_list(ZC_QUEUE_NEW, ZCACHE_TIER_FAST)
+
+static void a_new_page_is_the_newest_of_its_queue(void **state)
 {
     struct fixture *f = setup();
 
     (void)state;
     insert_range(f, ZCACHE_TIER_RAW, 0, 3);
-    zc_lru_insert(&f->lru, &f->entry[3], ZCACHE_TIER_RAW, sizes_raw, true);
-    zc_lru_insert_oldest(&f->lru, &f->entry[4], ZCACHE_TIER_RAW, sizes_raw);
-    EXPECT_LIST(f, ZCACHE_TIER_RAW, 4, 3, 0, 1, 2);
+    zc_lru_insert(&f->lru, &f->entry[3], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_SCAN, true);
+    zc_lru_insert(&f->lru, &f->entry[5], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_SCAN, true);
+    zc_lru_insert_oldest(&f->lru, &f->entry[4], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_MAIN);
+    zc_lru_insert_oldest(&f->lru, &f->entry[6], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_SCAN);
+    EXPECT_LIST(f, ZCACHE_TIER_RAW, 4, 0, 1, 2);
+    EXPECT_LIST(f, SCAN_RAW, 6, 3, 5);
     assert_true(zc_lru_is_scan(&f->entry[3]));
     assert_false(zc_lru_is_scan(&f->entry[0]));
     teardown(f);
 }
 
-static void a_new_version_is_placed_like_a_new_page(void **state)
+static void a_new_version_is_the_newest_of_its_queue(void **state)
 {
     struct fixture *f = setup();
 
@@ -130,13 +134,41 @@ static void a_new_version_is_placed_like_a_new_page(void **state)
     insert_range(f, ZCACHE_TIER_FAST, 0, 3);
     zc_lru_replace(&f->lru, &f->entry[0], ZCACHE_TIER_FAST, sizes_raw, sizes_small, false);
     EXPECT_LIST(f, ZCACHE_TIER_FAST, 1, 2, 0);
-    zc_lru_replace(&f->lru, &f->entry[2], ZCACHE_TIER_FAST, sizes_raw, sizes_small, true);
-    EXPECT_LIST(f, ZCACHE_TIER_FAST, 2, 1, 0);
-    assert_true(zc_lru_is_scan(&f->entry[2]));
-    zc_lru_replace(&f->lru, &f->entry[2], ZCACHE_TIER_RAW, sizes_small, sizes_raw, false);
-    assert_false(zc_lru_is_scan(&f->entry[2]));
+    assert_int_equal(zc_entry_uses(&f->entry[0]), 1);
+    zc_lru_replace(&f->lru, &f->entry[2], ZCACHE_TIER_RAW, sizes_raw, sizes_small, false);
     EXPECT_LIST(f, ZCACHE_TIER_FAST, 1, 0);
     EXPECT_LIST(f, ZCACHE_TIER_RAW, 2);
+    teardown(f);
+}
+
+/* A scan that writes a page of the working set makes it neither younger nor the first to leave. */
+static void a_scans_version_leaves_the_page_in_its_queue(void **state)
+{
+    struct fixture *f = setup();
+
+    (void)state;
+    insert_range(f, ZCACHE_TIER_RAW, 0, 3);
+    zc_lru_replace(&f->lru, &f->entry[2], ZCACHE_TIER_RAW, sizes_raw, sizes_raw, true);
+    EXPECT_LIST(f, ZCACHE_TIER_RAW, 0, 1, 2);
+    zc_lru_replace(&f->lru, &f->entry[2], ZCACHE_TIER_RAW, sizes_raw, sizes_small, true);
+    EXPECT_LIST(f, ZCACHE_TIER_RAW, 2, 0, 1);
+    assert_false(zc_lru_is_scan(&f->entry[2]));
+    assert_int_equal(zc_entry_uses(&f->entry[2]), 0);
+    teardown(f);
+}
+
+static void a_scanned_page_that_is_written_is_one_no_longer(void **state)
+{
+    struct fixture *f = setup();
+
+    (void)state;
+    zc_lru_insert(&f->lru, &f->entry[0], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_SCAN, true);
+    zc_lru_insert(&f->lru, &f->entry[1], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_SCAN, true);
+    zc_lru_replace(&f->lru, &f->entry[0], ZCACHE_TIER_RAW, sizes_raw, sizes_raw, true);
+    EXPECT_LIST(f, SCAN_RAW, 0, 1);
+    zc_lru_replace(&f->lru, &f->entry[0], ZCACHE_TIER_RAW, sizes_raw, sizes_raw, false);
+    EXPECT_LIST(f, SCAN_RAW, 1);
+    EXPECT_LIST(f, ZCACHE_TIER_RAW, 0);
     teardown(f);
 }
 
@@ -156,12 +188,6 @@ static void a_new_version_of_the_same_size_stays(void **state)
     assert_int_equal(isolate(f, ZCACHE_TIER_RAW, ZC_ISOLATE_CHANCE, 1), 1);
     assert_ptr_equal(f->out[0], &f->entry[1]);
     EXPECT_LIST(f, ZCACHE_TIER_RAW, 2, 0);
-
-    zc_lru_replace(&f->lru, &f->entry[0], ZCACHE_TIER_RAW, sizes_raw, sizes_raw, true);
-    EXPECT_LIST(f, ZCACHE_TIER_RAW, 0, 2);
-    zc_lru_replace(&f->lru, &f->entry[0], ZCACHE_TIER_RAW, sizes_raw, sizes_raw, false);
-    EXPECT_LIST(f, ZCACHE_TIER_RAW, 2, 0);
-    assert_false(zc_lru_is_scan(&f->entry[0]));
     teardown(f);
 }
 
@@ -352,7 +378,7 @@ static void insert_first(void *arg)
 {
     struct fixture *f = arg;
 
-    zc_lru_insert(&f->lru, &f->entry[0], ZCACHE_TIER_RAW, sizes_raw, false);
+    zc_lru_insert(&f->lru, &f->entry[0], ZCACHE_TIER_RAW, sizes_raw, ZC_QUEUE_MAIN, true);
 }
 
 static void putback_first(void *arg)
@@ -410,8 +436,8 @@ static void raw_forms_count_as_raw_on_any_list(void **state)
 
     (void)state;
     insert_range(f, ZCACHE_TIER_RAW, 0, 2);
-    zc_lru_insert(&f->lru, &f->entry[2], ZCACHE_TIER_FAST, sizes_small, false);
-    zc_lru_insert(&f->lru, &f->entry[3], ZCACHE_TIER_DENSE, sizes_same, false);
+    zc_lru_insert(&f->lru, &f->entry[2], ZCACHE_TIER_FAST, sizes_small, ZC_QUEUE_MAIN, true);
+    zc_lru_insert(&f->lru, &f->entry[3], ZCACHE_TIER_DENSE, sizes_same, ZC_QUEUE_MAIN, true);
     zc_lru_retier(&f->lru, &f->entry[1], ZCACHE_TIER_DENSE, sizes_raw, sizes_raw);
     assert_int_equal(sum_of(f, ZCACHE_TIER_RAW).pages, 1);
     assert_int_equal(sum_of(f, ZCACHE_TIER_DENSE).pages, 2);
@@ -443,7 +469,17 @@ static void verify_sees_a_wrong_count_and_a_wrong_place(void **state)
     assert_non_null(zc_lru_verify(&f->lru));
     atomic_store(&f->entry[1].where, ZC_W_LISTED | ZC_W_GONE);
     assert_non_null(zc_lru_verify(&f->lru));
+    atomic_store(&f->entry[1].where, ZC_W_LISTED | ZC_W_NEW);
+    assert_non_null(zc_lru_verify(&f->lru));
     atomic_store(&f->entry[1].where, ZC_W_LISTED);
+    f->lru.pages[ZCACHE_TIER_RAW]++;
+    assert_non_null(zc_lru_verify(&f->lru));
+    f->lru.pages[ZCACHE_TIER_RAW]--;
+    f->lru.pages[ZCACHE_TIER_RAW]--;
+    f->lru.pages[ZCACHE_TIER_FAST]++;
+    assert_non_null(zc_lru_verify(&f->lru));
+    f->lru.pages[ZCACHE_TIER_RAW]++;
+    f->lru.pages[ZCACHE_TIER_FAST]--;
     teardown(f);
 }
 
@@ -457,54 +493,71 @@ struct model_page {
     bool listed;
     bool isolated;
     bool gone;
-    bool scan;
+    enum zc_queue queue;
     enum zcache_tier tier;
     struct zc_sizes sizes;
 };
 
 struct model {
     struct fixture *f;
+    bool probation; /* not plain LRU */
     struct model_page page[PAGES];
-    unsigned list[ZCACHE_TIERS][PAGES];
-    unsigned n[ZCACHE_TIERS];
+    unsigned list[ZC_LISTS][PAGES];
+    unsigned n[ZC_LISTS];
 };
+
+static unsigned model_list(const struct model *m, unsigned i)
+{
+    return zc_lru_list(m->page[i].queue, m->page[i].tier);
+}
 
 static void model_add(struct model *m, unsigned i, bool newest)
 {
-    const enum zcache_tier t = m->page[i].tier;
+    const unsigned list = model_list(m, i);
 
     if (!newest) {
-        memmove(&m->list[t][1], &m->list[t][0], m->n[t] * sizeof(unsigned));
+        memmove(&m->list[list][1], &m->list[list][0], m->n[list] * sizeof(unsigned));
     }
-    m->list[t][newest ? m->n[t] : 0] = i;
-    m->n[t]++;
+    m->list[list][newest ? m->n[list] : 0] = i;
+    m->n[list]++;
     m->page[i].listed = true;
 }
 
 static void model_del(struct model *m, unsigned i)
 {
-    const enum zcache_tier t = m->page[i].tier;
+    const unsigned list = model_list(m, i);
     unsigned at = 0;
 
-    while (m->list[t][at] != i) {
+    while (m->list[list][at] != i) {
         at++;
     }
-    m->n[t]--;
-    memmove(&m->list[t][at], &m->list[t][at + 1], (m->n[t] - at) * sizeof(unsigned));
+    m->n[list]--;
+    memmove(&m->list[list][at], &m->list[list][at + 1], (m->n[list] - at) * sizeof(unsigned));
     m->page[i].listed = false;
 }
 
-static void model_place(struct model *m, unsigned i, enum zcache_tier tier, bool newest)
+static void model_place(struct model *m,
+                        unsigned i,
+                        enum zc_queue queue,
+                        enum zcache_tier tier,
+                        bool newest)
 {
     const bool listed = m->page[i].listed;
 
     if (listed) {
         model_del(m, i);
     }
+    m->page[i].queue = queue;
     m->page[i].tier = tier;
     if (listed) {
         model_add(m, i, newest);
     }
+}
+
+/* What a page is in that was scanned and is used now. */
+static enum zc_queue model_used(const struct model *m)
+{
+    return m->probation ? ZC_QUEUE_NEW : ZC_QUEUE_MAIN;
 }
 
 static struct zc_sizes random_sizes(struct rng *rng)
@@ -528,55 +581,84 @@ static void model_insert(struct model *m, unsigned i, struct rng *rng)
     const enum zcache_tier tier = (enum zcache_tier)rng_below(rng, ZCACHE_TIERS);
     const struct zc_sizes sizes = random_sizes(rng);
     const bool oldest = rng_below(rng, 4) == 0;
-    const bool scan = !oldest && rng_below(rng, 3) == 0;
+    const enum zc_queue queue = (enum zc_queue)rng_below(rng, ZC_QUEUES);
 
     zc_entry_init(e, 0, 0, key_of(1, i));
-    m->page[i] = (struct model_page){.tier = tier, .sizes = sizes, .scan = scan};
-    model_add(m, i, !oldest && !scan);
+    m->page[i] = (struct model_page){.tier = tier, .sizes = sizes, .queue = queue};
+    model_add(m, i, !oldest);
     if (oldest) {
-        zc_lru_insert_oldest(&m->f->lru, e, tier, sizes);
+        zc_lru_insert_oldest(&m->f->lru, e, tier, sizes, queue);
     } else {
-        zc_lru_insert(&m->f->lru, e, tier, sizes, scan);
+        zc_lru_insert(&m->f->lru, e, tier, sizes, queue, true);
     }
 }
 
-/* A new version that looks like the old one: it is marked in place, unless a scan is involved. */
-static void model_rewrite(struct model *m, unsigned i, bool scan)
+static bool same_sizes(const struct zc_sizes *a, const struct zc_sizes *b)
+{
+    return a->raw == b->raw && a->stored == b->stored && a->allocated == b->allocated &&
+           a->raw_form == b->raw_form;
+}
+
+/* A new version: one that looks like the old one stays in place, unless it ends the page's being scanned. */
+static void model_replace(struct model *m,
+                          unsigned i,
+                          enum zcache_tier tier,
+                          struct zc_sizes sizes,
+                          bool scan)
 {
     struct zc_entry *e = &m->f->entry[i];
     struct model_page *p = &m->page[i];
-    const bool in_place = !scan && !p->scan;
-    const bool marked = atomic_load(&e->referenced) != 0;
+    const struct zc_sizes old = p->sizes;
+    const bool same = tier == p->tier && same_sizes(&old, &sizes);
+    const unsigned uses = zc_entry_uses(e);
+    enum zc_queue queue = p->queue;
 
-    if (!in_place) {
-        p->scan = scan;
-        model_place(m, i, p->tier, !scan);
+    if (!scan && queue == ZC_QUEUE_SCAN) {
+        queue = model_used(m);
     }
-    zc_lru_replace(&m->f->lru, e, p->tier, p->sizes, p->sizes, scan);
-    assert_true((atomic_load(&e->referenced) != 0) == (marked || in_place));
-    assert_true(zc_lru_is_scan(e) == scan);
+    if (!same || queue != p->queue) {
+        model_place(m, i, queue, tier, !scan);
+    }
+    p->sizes = sizes;
+    zc_lru_replace(&m->f->lru, e, tier, old, sizes, scan);
+    assert_int_equal(zc_entry_uses(e), scan || uses == 3 ? uses : uses + 1);
+    assert_int_equal(zc_lru_queue(e), queue);
+}
+
+/* Another form; raw is a promotion. */
+static void model_retier(struct model *m, unsigned i, enum zcache_tier tier, struct zc_sizes sizes)
+{
+    struct zc_entry *e = &m->f->entry[i];
+    struct model_page *p = &m->page[i];
+    const struct zc_sizes old = p->sizes;
+    const bool same = tier == p->tier && same_sizes(&old, &sizes);
+    enum zc_queue queue = p->queue;
+
+    if (tier == ZCACHE_TIER_RAW && queue == ZC_QUEUE_SCAN) {
+        queue = model_used(m);
+    } else if (tier == ZCACHE_TIER_RAW && queue == ZC_QUEUE_NEW && zc_entry_uses(e) >= 2) {
+        queue = ZC_QUEUE_MAIN;
+    }
+    if (!same) {
+        model_place(m, i, queue, tier, true);
+    }
+    p->sizes = sizes;
+    zc_lru_retier(&m->f->lru, e, tier, old, sizes);
+    assert_true(same || tier != ZCACHE_TIER_RAW || zc_entry_uses(e) == 0);
 }
 
 static void model_change(struct model *m, unsigned i, struct rng *rng)
 {
-    struct zc_entry *e = &m->f->entry[i];
-    struct model_page *p = &m->page[i];
-    const enum zcache_tier tier = (enum zcache_tier)rng_below(rng, ZCACHE_TIERS);
-    const struct zc_sizes sizes = random_sizes(rng);
-    const struct zc_sizes old = p->sizes;
+    const struct model_page *p = &m->page[i];
+    const bool like_before = rng_below(rng, 4) == 0;
+    const enum zcache_tier tier =
+        like_before ? p->tier : (enum zcache_tier)rng_below(rng, ZCACHE_TIERS);
+    const struct zc_sizes sizes = like_before ? p->sizes : random_sizes(rng);
 
-    if (rng_below(rng, 4) == 0) {
-        model_rewrite(m, i, rng_below(rng, 2) == 0);
-        return;
-    }
-    p->sizes = sizes;
     if (rng_below(rng, 2) == 0) {
-        p->scan = rng_below(rng, 2) == 0;
-        model_place(m, i, tier, !p->scan);
-        zc_lru_replace(&m->f->lru, e, tier, old, sizes, p->scan);
+        model_replace(m, i, tier, sizes, rng_below(rng, 2) == 0);
     } else {
-        model_place(m, i, tier, !p->scan);
-        zc_lru_retier(&m->f->lru, e, tier, old, sizes);
+        model_retier(m, i, tier, sizes);
     }
 }
 
@@ -589,14 +671,24 @@ static void model_remove(struct model *m, unsigned i)
     m->page[i].gone = true;
 }
 
-static bool model_passes_by(struct model *m, unsigned i, unsigned mode)
+/* Whether the page stays, where, and with how many uses left: @uses is what it has. */
+static bool model_passes_by(struct model *m, unsigned i, unsigned mode, unsigned *uses)
 {
-    struct zc_entry *e = &m->f->entry[i];
+    struct model_page *p = &m->page[i];
 
     if ((mode & ZC_ISOLATE_DIRTY) != 0) {
-        return !zc_entry_has(e, ZC_F_DIRTY);
+        return !zc_entry_has(&m->f->entry[i], ZC_F_DIRTY);
     }
-    return (mode & ZC_ISOLATE_CHANCE) != 0 && atomic_load(&e->referenced) != 0;
+    if ((mode & ZC_ISOLATE_CHANCE) == 0 || *uses < (p->queue == ZC_QUEUE_NEW ? 2u : 1u)) {
+        return false;
+    }
+    if (p->queue == ZC_QUEUE_MAIN) {
+        *uses = m->probation ? *uses - 1 : 0;
+        return true;
+    }
+    p->queue = p->queue == ZC_QUEUE_NEW ? ZC_QUEUE_MAIN : model_used(m);
+    *uses = 0;
+    return true;
 }
 
 static void model_isolate(struct model *m, struct rng *rng)
@@ -604,36 +696,41 @@ static void model_isolate(struct model *m, struct rng *rng)
     static const unsigned modes[] = {0, ZC_ISOLATE_CHANCE, ZC_ISOLATE_DIRTY, ZC_ISOLATE_NEWEST,
                                      ZC_ISOLATE_DIRTY | ZC_ISOLATE_CHANCE};
     const unsigned mode = modes[rng_below(rng, sizeof(modes) / sizeof(modes[0]))];
-    const enum zcache_tier tier = (enum zcache_tier)rng_below(rng, ZCACHE_TIERS);
+    const unsigned list = (unsigned)rng_below(rng, ZC_LISTS);
     const unsigned max = (unsigned)rng_below(rng, 6);
     uint64_t budget = rng_below(rng, UINT64_C(2) * PAGES);
     uint64_t left = budget;
     unsigned expected[8];
-    bool lost_mark[PAGES] = {false};
+    unsigned uses[PAGES];
     unsigned n = 0;
 
+    for (unsigned i = 0; i < PAGES; i++) {
+        uses[i] = zc_entry_uses(&m->f->entry[i]);
+    }
     while (n < max && left > 0) {
         unsigned i;
 
-        if (m->n[tier] == 0) {
+        if (m->n[list] == 0) {
             left = 0;
             break;
         }
-        i = m->list[tier][mode == ZC_ISOLATE_NEWEST ? m->n[tier] - 1 : 0];
+        i = m->list[list][mode == ZC_ISOLATE_NEWEST ? m->n[list] - 1 : 0];
         left--;
         model_del(m, i);
-        if (model_passes_by(m, i, mode) && !lost_mark[i]) {
-            lost_mark[i] = (mode & ZC_ISOLATE_DIRTY) == 0;
+        if (model_passes_by(m, i, mode, &uses[i])) {
             model_add(m, i, true);
         } else {
             m->page[i].isolated = true;
             expected[n++] = i;
         }
     }
-    assert_int_equal(zc_lru_isolate(&m->f->lru, tier, mode, &budget, m->f->out, max), n);
+    assert_int_equal(zc_lru_isolate(&m->f->lru, list, mode, &budget, m->f->out, max), n);
     assert_int_equal(budget, left);
     for (unsigned i = 0; i < n; i++) {
         assert_ptr_equal(m->f->out[i], &m->f->entry[expected[i]]);
+    }
+    for (unsigned i = 0; i < PAGES; i++) {
+        assert_int_equal(zc_entry_uses(&m->f->entry[i]), uses[i]);
     }
 }
 
@@ -665,7 +762,7 @@ static void model_step(struct model *m, struct rng *rng)
     } else if (what < 55) {
         model_remove(m, i);
     } else if (what < 75) {
-        atomic_store(&m->f->entry[i].referenced, 1);
+        (void)zc_entry_use(&m->f->entry[i], what % 2 == 0);
     } else if (what < 85) {
         (what % 2 == 0 ? zc_entry_set : zc_entry_clear)(&m->f->entry[i], ZC_F_DIRTY);
     } else if (p->isolated) {
@@ -686,6 +783,8 @@ static void expect_sums(struct model *m)
     struct zc_tier_sum expected[ZCACHE_TIERS] = {{0}};
     struct zc_tier_sum forms[ZCACHE_TIERS] = {{0}};
     struct zc_tier_sum got[ZCACHE_TIERS];
+    uint64_t by_list[ZC_LISTS] = {0};
+    struct zc_lru_view view;
     uint64_t n_isolated = 0;
     uint64_t got_isolated;
 
@@ -694,6 +793,7 @@ static void expect_sums(struct model *m)
 
         n_isolated += p->isolated;
         if (!p->gone) {
+            by_list[model_list(m, i)]++;
             count(&expected[p->tier], p->sizes);
             count(&forms[p->sizes.raw_form ? ZCACHE_TIER_RAW : p->tier], p->sizes);
         }
@@ -703,26 +803,43 @@ static void expect_sums(struct model *m)
     assert_int_equal(got_isolated, n_isolated);
     zc_lru_forms(&m->f->lru, got);
     assert_memory_equal(got, forms, sizeof(got));
+    zc_lru_view(&m->f->lru, &view);
+    assert_memory_equal(view.tier, expected, sizeof(expected));
+    assert_memory_equal(view.pages, by_list, sizeof(by_list));
+    assert_int_equal(view.isolated, n_isolated);
 }
 
-static void random_operations_do_what_a_model_does(void **state)
+static void compare_with_model(bool probation)
 {
-    struct model m = {.f = setup()};
+    struct model m = {.f = setup(), .probation = probation};
+    struct zc_ghost ghost;
     struct rng rng = {seed};
 
-    (void)state;
+    zc_ghost_init(&ghost);
+    if (probation) {
+        zc_lru_use_probation(&m.f->lru, &ghost);
+        m.f->lru.full_eighths = 8000; /* as if it were full, so that nothing overflows */
+    }
     for (unsigned i = 0; i < PAGES; i++) {
         m.page[i].gone = true;
     }
     for (unsigned step = 0; step < MODEL_STEPS / TEST_SLOWDOWN; step++) {
         model_step(&m, &rng);
-        for (int t = 0; t < ZCACHE_TIERS; t++) {
-            expect_list(m.f, (enum zcache_tier)t, m.list[t], m.n[t]);
+        for (unsigned list = 0; list < ZC_LISTS; list++) {
+            expect_list(m.f, list, m.list[list], m.n[list]);
         }
         expect_sums(&m);
         assert_null(zc_lru_verify(&m.f->lru));
     }
     teardown(m.f);
+    zc_ghost_fini(&ghost, NULL);
+}
+
+static void random_operations_do_what_a_model_does(void **state)
+{
+    (void)state;
+    compare_with_model(false);
+    compare_with_model(true);
 }
 
 /* ---------------------------------------------------------------------------------------------- */
@@ -761,7 +878,8 @@ static void own_step(struct crowd *c, unsigned i, struct rng *rng)
         }
         zc_entry_init(e, 0, 0, key_of(1, i));
         *p = (struct model_page){.tier = tier, .sizes = random_sizes(rng)};
-        zc_lru_insert(&c->f->lru, e, tier, p->sizes, scan);
+        zc_lru_insert(&c->f->lru, e, tier, p->sizes, (enum zc_queue)rng_below(rng, ZC_QUEUES),
+                      true);
         return;
     }
     switch (rng_below(rng, 4)) {
@@ -780,7 +898,7 @@ static void own_step(struct crowd *c, unsigned i, struct rng *rng)
         zc_lru_retier(&c->f->lru, e, tier, old, p->sizes);
         return;
     default:
-        atomic_store_explicit(&e->referenced, 1, memory_order_relaxed);
+        (void)zc_entry_use(e, false);
         (scan ? zc_entry_set : zc_entry_clear)(e, ZC_F_DIRTY);
         return;
     }
@@ -799,12 +917,13 @@ static void *owner_main(void *arg)
 
 static void reclaim_once(struct crowd *c, struct rng *rng)
 {
-    static const unsigned modes[] = {0, ZC_ISOLATE_CHANCE, ZC_ISOLATE_DIRTY, ZC_ISOLATE_NEWEST};
+    static const unsigned modes[] = {0, ZC_ISOLATE_CHANCE | ZC_ISOLATE_EVICT, ZC_ISOLATE_DIRTY,
+                                     ZC_ISOLATE_NEWEST};
     struct zc_entry *out[8];
     uint64_t budget = 1 + rng_below(rng, 100);
     const unsigned n =
-        zc_lru_isolate(&c->f->lru, (enum zcache_tier)rng_below(rng, ZCACHE_TIERS),
-                       modes[rng_below(rng, 4)], &budget, out, 1 + (unsigned)rng_below(rng, 8));
+        zc_lru_isolate(&c->f->lru, (unsigned)rng_below(rng, ZC_LISTS), modes[rng_below(rng, 4)],
+                       &budget, out, 1 + (unsigned)rng_below(rng, 8));
 
     for (unsigned i = 0; i < n; i++) {
         if (atomic_fetch_add(&c->holders[out[i] - c->f->entry], 1) != 0) {
@@ -847,7 +966,12 @@ static void check_rest(struct crowd *c)
     assert_memory_equal(got, expected, sizeof(got));
     assert_int_equal(n_isolated, 0);
     for (int t = 0; t < ZCACHE_TIERS; t++) {
-        assert_int_equal(zc_lru_length(&c->f->lru, (enum zcache_tier)t), expected[t].pages);
+        uint64_t n = 0;
+
+        for (int q = 0; q < ZC_QUEUES; q++) {
+            n += zc_lru_length(&c->f->lru, zc_lru_list((enum zc_queue)q, (enum zcache_tier)t));
+        }
+        assert_int_equal(n, expected[t].pages);
     }
 }
 
@@ -856,10 +980,13 @@ static void an_isolated_page_has_one_holder(void **state)
     struct member members[OWNERS + RECLAIMERS];
     pthread_t threads[OWNERS + RECLAIMERS];
     static struct crowd c;
+    struct zc_ghost ghost;
 
     (void)state;
     memset(&c, 0, sizeof(c));
     c.f = setup();
+    zc_ghost_init(&ghost);
+    zc_lru_use_probation(&c.f->lru, &ghost);
     for (unsigned i = 0; i < OWNERS * EACH; i++) {
         c.page[i].gone = true;
     }
@@ -880,13 +1007,16 @@ static void an_isolated_page_has_one_holder(void **state)
     assert_int_equal(c.n_shared, 0);
     check_rest(&c);
     teardown(c.f);
+    zc_ghost_fini(&ghost, NULL);
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(new_pages_are_the_newest_and_scans_the_oldest),
-        cmocka_unit_test(a_new_version_is_placed_like_a_new_page),
+        cmocka_unit_test(a_new_page_is_the_newest_of_its_queue),
+        cmocka_unit_test(a_new_version_is_the_newest_of_its_queue),
+        cmocka_unit_test(a_scans_version_leaves_the_page_in_its_queue),
+        cmocka_unit_test(a_scanned_page_that_is_written_is_one_no_longer),
         cmocka_unit_test(a_new_version_of_the_same_size_stays),
         cmocka_unit_test(an_isolated_page_follows_its_tier_at_putback),
         cmocka_unit_test(isolating_takes_the_oldest_or_the_newest),

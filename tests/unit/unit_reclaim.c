@@ -179,7 +179,7 @@ static void a_forced_pass_takes_referenced_pages_too(void **state)
     struct fixture f;
 
     (void)state;
-    setup(&f, PLAIN);
+    setup(&f, PLAIN ",policy=lru");
     put_n(f.t, 10, ZCACHE_CLEAN);
     for (uint64_t i = 0; i < 10; i++) {
         reference(f.t, KEY(i));
