@@ -104,7 +104,7 @@ static void a_limit_of_zero_refuses_and_shrinks_nobody(void **state)
 /* A tenant full of pages that were all just stored and just hit is still reclaimable. */
 static void second_chance_then_forced_pass(void **state)
 {
-    struct zcache *cache = open_cache(64 * MIB, NULL, PLAIN);
+    struct zcache *cache = open_cache(64 * MIB, NULL, PLAIN ",policy=lru");
     struct zcache_tenant *root = zcache_root(cache);
     struct zcache_tenant *other = open_tenant(root, "other", ZCACHE_UNLIMITED);
     struct zcache_tenant *tenant = open_tenant(root, "tenant", 4 * MIB);
@@ -141,7 +141,7 @@ static void second_chance_then_forced_pass(void **state)
 /* The first pass honours what was hit. */
 static void pages_that_were_hit_outlive_others(void **state)
 {
-    struct zcache *cache = open_cache(64 * MIB, NULL, PLAIN);
+    struct zcache *cache = open_cache(64 * MIB, NULL, PLAIN ",policy=lru");
     struct zcache_tenant *tenant = open_tenant(zcache_root(cache), "tenant", 4 * MIB);
     const uint64_t n = 800;
 

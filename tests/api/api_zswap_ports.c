@@ -193,7 +193,7 @@ static void no_invasive_shrink(void **state)
 /* What the background compresses stays on its owner's account. */
 static void no_kmem_bypass(void **state)
 {
-    struct zcache *cache = open_cache(64 * MIB, NULL, "raw_percent=5,start_percent=0");
+    struct zcache *cache = open_cache(64 * MIB, NULL, "raw_percent=5,start_percent=0,dictionary=0");
     struct zcache_tenant *root = zcache_root(cache);
     struct zcache_tenant *owner = open_tenant(root, "owner", ZCACHE_UNLIMITED);
     struct zcache_tenant *idle = open_tenant(root, "idle", ZCACHE_UNLIMITED);

@@ -94,7 +94,12 @@ static bool all_on(struct fixture *f, struct zcache_key key, unsigned node)
 
 static uint64_t listed(struct fixture *f, unsigned node)
 {
-    return zc_lru_length(f->root->lru[node], ZCACHE_TIER_RAW);
+    uint64_t n = 0;
+
+    for (unsigned list = 0; list < ZC_LISTS; list++) {
+        n += zc_lru_length(f->root->lru[node], list);
+    }
+    return n;
 }
 
 static int open_bound(struct fixture *f, const char *name, int node, struct zcache_tenant **out)

@@ -50,22 +50,28 @@ static void teardown(struct fixture *f)
     close_cache(f->cache);
 }
 
+static void demote_list(struct fixture *f, struct zc_lru *lru, unsigned list)
+{
+    uint64_t budget = zc_lru_length(lru, list);
+
+    while (budget > 0) {
+        struct zc_entry *page[1];
+        uint64_t freed;
+
+        if (zc_lru_isolate(lru, list, 0, &budget, page, 1) == 1) {
+            REQUIRE(zc_tier_demote(f->cache, f->th, page[0], ZCACHE_TIER_DENSE, &freed) !=
+                    ZC_TIER_NO_ROOM);
+            zc_page_putback(f->cache, f->th, page[0], true);
+        }
+    }
+}
+
 /* Demotes all raw pages of @t. */
 static void demote_all(struct fixture *f, struct zcache_tenant *t)
 {
     for (unsigned node = 0; node < f->cache->topo.n_nodes; node++) {
-        struct zc_lru *lru = t->lru[node];
-        uint64_t budget = zc_lru_length(lru, ZCACHE_TIER_RAW);
-
-        while (budget > 0) {
-            struct zc_entry *page[1];
-            uint64_t freed;
-
-            if (zc_lru_isolate(lru, ZCACHE_TIER_RAW, 0, &budget, page, 1) == 1) {
-                REQUIRE(zc_tier_demote(f->cache, f->th, page[0], ZCACHE_TIER_DENSE, &freed) !=
-                        ZC_TIER_NO_ROOM);
-                zc_page_putback(f->cache, f->th, page[0], true);
-            }
+        for (int queue = 0; queue < ZC_QUEUES; queue++) {
+            demote_list(f, t->lru[node], zc_lru_list((enum zc_queue)queue, ZCACHE_TIER_RAW));
         }
     }
     zc_epoch_drain(f->th->epoch);
