@@ -15,6 +15,7 @@
 
 #include <getopt.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -41,7 +42,8 @@ namespace
 struct config {
     std::string corpus;
     std::string directory = "/tmp/zcache-rocksdb-bench";
-    std::string options = "raw_percent=5,fast_percent=0";
+    std::string options = "page_max=16K,raw_percent=10,fast=zstd:1,fast_percent=100,dense=none,"
+                          "background_percent=98,low_percent=96";
     uint64_t primary = 16 << 20;
     uint64_t secondary = 16 << 20;
     uint64_t data = 64 << 20; /* bytes of rows */
@@ -220,8 +222,8 @@ std::shared_ptr<rocksdb::SecondaryCache> make_zcache(const config &c)
 
 /* One turn of a subject, or one thread's part of it. */
 struct turn {
-    uint64_t reads;
-    uint64_t block_reads;
+    double reads;
+    double block_reads;
     double seconds;
     double cpu_seconds; /* of the whole process */
 };
@@ -259,6 +261,16 @@ double cpu_seconds()
            1e-6 * static_cast<double>(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
 }
 
+/* Resident memory of the process. */
+double resident_mib()
+{
+    std::ifstream statm("/proc/self/statm");
+    uint64_t all = 0, resident = 0;
+
+    statm >> all >> resident;
+    return static_cast<double>(resident) * static_cast<double>(sysconf(_SC_PAGESIZE)) / (1 << 20);
+}
+
 turn take_turn(const subject &s, const config &c, const rows &rows, const zipf &zipf, uint64_t seed)
 {
     const auto begun = std::chrono::steady_clock::now();
@@ -274,8 +286,8 @@ turn take_turn(const subject &s, const config &c, const rows &rows, const zipf &
     for (std::thread &thread : threads) {
         thread.join();
     }
-    t.reads = c.reads * c.threads;
-    t.block_reads = block_reads;
+    t.reads = static_cast<double>(c.reads * c.threads);
+    t.block_reads = static_cast<double>(block_reads);
     t.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
     t.cpu_seconds = cpu_seconds() - cpu_begun;
     return t;
@@ -305,7 +317,10 @@ double bytes_held(const subject &s)
     return sum;
 }
 
-void report(const subject &s, const std::vector<turn> &turns, const std::vector<turn> &reference)
+void report(const subject &s,
+            const std::vector<turn> &turns,
+            const std::vector<turn> &reference,
+            double mib)
 {
     std::vector<double> ratios;
 
@@ -313,16 +328,11 @@ void report(const subject &s, const std::vector<turn> &turns, const std::vector<
         ratios.push_back(reference[i].seconds / turns[i].seconds);
     }
     std::sort(ratios.begin(), ratios.end());
-    (void)printf(
-        "%-12s %10.0f %14.2f %12.2f %% %13.1f\n", s.name(),
-        median(turns, [](const turn &t) { return static_cast<double>(t.reads) / t.seconds; }),
-        ratios[ratios.size() / 2],
-        median(turns,
-               [](const turn &t) {
-                   return 100 * static_cast<double>(t.block_reads) / static_cast<double>(t.reads);
-               }),
-        median(turns,
-               [](const turn &t) { return 1e6 * t.cpu_seconds / static_cast<double>(t.reads); }));
+    (void)printf("%-12s %10.0f %14.2f %12.2f %% %13.1f %10.0f\n", s.name(),
+                 median(turns, [](const turn &t) { return t.reads / t.seconds; }),
+                 ratios[ratios.size() / 2],
+                 median(turns, [](const turn &t) { return 100 * t.block_reads / t.reads; }),
+                 median(turns, [](const turn &t) { return 1e6 * t.cpu_seconds / t.reads; }), mib);
 }
 
 void compare(const config &c)
@@ -336,11 +346,15 @@ void compare(const config &c)
         {"none", c, nullptr}, {"compressed", c, make_compressed(c)}, {"zcache", c, make_zcache(c)}};
     constexpr size_t n_subjects = std::size(subjects);
     std::vector<turn> turns[n_subjects];
+    double grown[n_subjects];
 
-    for (const subject &s : subjects) {
+    for (size_t i = 0; i < n_subjects; i++) {
+        const double before = resident_mib();
+
         for (uint64_t r = 0; r < c.warm_up; r++) {
-            (void)take_turn(s, c, rows, zipf, 1000000 + r * c.threads);
+            (void)take_turn(subjects[i], c, rows, zipf, 1000000 + r * c.threads);
         }
+        grown[i] = resident_mib() - before;
     }
     for (uint64_t r = 0; r < c.rounds; r++) {
         for (size_t i = 0; i < n_subjects; i++) {
@@ -355,10 +369,10 @@ void compare(const config &c)
                  static_cast<unsigned long long>(c.threads),
                  static_cast<unsigned long long>(c.primary >> 10),
                  static_cast<unsigned long long>(c.secondary >> 10));
-    (void)printf("%-12s %10s %14s %14s %13s\n", "secondary", "reads/s", "x compressed",
-                 "block reads", "CPU us/read");
+    (void)printf("%-12s %10s %14s %14s %13s %10s\n", "secondary", "reads/s", "x compressed",
+                 "block reads", "CPU us/read", "MiB grown");
     for (size_t i = 0; i < n_subjects; i++) {
-        report(subjects[i], turns[i], turns[1]);
+        report(subjects[i], turns[i], turns[1], grown[i]);
     }
     (void)printf("zcache held %.1f MiB of blocks\n", bytes_held(subjects[2]) / (1 << 20));
 }
