@@ -32,6 +32,7 @@
 #include <vector>
 
 #include <rocksdb/db.h>
+#include <rocksdb/file_system.h>
 #include <rocksdb/perf_context.h>
 #include <rocksdb/table.h>
 #include <zcache/stats.h>
@@ -52,6 +53,7 @@ struct config {
     uint64_t warm_up = 20;  /* turns */
     uint64_t rounds = 20;   /* turns that are measured */
     uint64_t threads = 1;
+    uint64_t delay_us = 0; /* of each read of a file, besides what the device takes */
     double skew = 0.99;
 };
 
@@ -157,6 +159,63 @@ void make_database(const config &c, const rows &rows)
     delete db;
 }
 
+/*
+ * A slower device: each read of a file takes so much longer.  A volume over a network takes half a
+ * millisecond where a local SSD takes 50 us.
+ */
+class slow_file final : public rocksdb::FSRandomAccessFileOwnerWrapper
+{
+  public:
+    slow_file(std::unique_ptr<rocksdb::FSRandomAccessFile> &&file, uint64_t us)
+        : FSRandomAccessFileOwnerWrapper(std::move(file)), delay_us(us)
+    {
+    }
+
+    rocksdb::IOStatus Read(uint64_t offset,
+                           size_t n,
+                           const rocksdb::IOOptions &options,
+                           rocksdb::Slice *result,
+                           char *scratch,
+                           rocksdb::IODebugContext *debug) const override
+    {
+        std::this_thread::sleep_for(std::chrono::microseconds(delay_us));
+        return FSRandomAccessFileOwnerWrapper::Read(offset, n, options, result, scratch, debug);
+    }
+
+  private:
+    uint64_t delay_us;
+};
+
+class slow_files final : public rocksdb::FileSystemWrapper
+{
+  public:
+    explicit slow_files(uint64_t us)
+        : FileSystemWrapper(rocksdb::FileSystem::Default()), delay_us(us)
+    {
+    }
+
+    const char *Name() const override
+    {
+        return "slow_files";
+    }
+
+    rocksdb::IOStatus NewRandomAccessFile(const std::string &name,
+                                          const rocksdb::FileOptions &options,
+                                          std::unique_ptr<rocksdb::FSRandomAccessFile> *result,
+                                          rocksdb::IODebugContext *debug) override
+    {
+        rocksdb::IOStatus s = FileSystemWrapper::NewRandomAccessFile(name, options, result, debug);
+
+        if (s.ok()) {
+            *result = std::make_unique<slow_file>(std::move(*result), delay_us);
+        }
+        return s;
+    }
+
+  private:
+    uint64_t delay_us;
+};
+
 /* Opens the database, with a cache of its own. */
 class subject
 {
@@ -174,6 +233,10 @@ class subject
         table.block_cache = rocksdb::NewLRUCache(lru);
         options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
         options.use_direct_reads = true;
+        if (c.delay_us > 0) {
+            env = rocksdb::NewCompositeEnv(std::make_shared<slow_files>(c.delay_us));
+            options.env = env.get();
+        }
         must(rocksdb::DB::OpenForReadOnly(options, c.directory, &db), "open");
         base.reset(db);
     }
@@ -196,6 +259,7 @@ class subject
   private:
     const char *title;
     std::shared_ptr<rocksdb::SecondaryCache> cache;
+    std::unique_ptr<rocksdb::Env> env;
     std::unique_ptr<rocksdb::DB> base;
 };
 
@@ -393,19 +457,13 @@ uint64_t number(const char *text)
 }
 
 const option long_options[] = {
-    {"corpus", required_argument, nullptr, 'c'},
-    {"db", required_argument, nullptr, 'd'},
-    {"primary", required_argument, nullptr, 'p'},
-    {"secondary", required_argument, nullptr, 's'},
-    {"data", required_argument, nullptr, 'w'},
-    {"row", required_argument, nullptr, 'b'},
-    {"reads", required_argument, nullptr, 'n'},
-    {"threads", required_argument, nullptr, 't'},
-    {"rounds", required_argument, nullptr, 'r'},
-    {"skew", required_argument, nullptr, 'k'},
-    {"warm-up", required_argument, nullptr, 'u'},
-    {"options", required_argument, nullptr, 'o'},
-    {nullptr, 0, nullptr, 0},
+    {"corpus", required_argument, nullptr, 'c'},   {"db", required_argument, nullptr, 'd'},
+    {"primary", required_argument, nullptr, 'p'},  {"secondary", required_argument, nullptr, 's'},
+    {"data", required_argument, nullptr, 'w'},     {"row", required_argument, nullptr, 'b'},
+    {"reads", required_argument, nullptr, 'n'},    {"threads", required_argument, nullptr, 't'},
+    {"rounds", required_argument, nullptr, 'r'},   {"skew", required_argument, nullptr, 'k'},
+    {"delay-us", required_argument, nullptr, 'y'}, {"warm-up", required_argument, nullptr, 'u'},
+    {"options", required_argument, nullptr, 'o'},  {nullptr, 0, nullptr, 0},
 };
 
 config parse(int argc, char **argv)
@@ -436,6 +494,9 @@ config parse(int argc, char **argv)
             break;
         case 'b':
             c.row = number(optarg);
+            break;
+        case 'y':
+            c.delay_us = number(optarg);
             break;
         case 'n':
             c.reads = number(optarg);
