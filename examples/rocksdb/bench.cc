@@ -15,6 +15,7 @@
 
 #include <getopt.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -31,6 +32,7 @@
 #include <vector>
 
 #include <rocksdb/db.h>
+#include <rocksdb/file_system.h>
 #include <rocksdb/perf_context.h>
 #include <rocksdb/table.h>
 #include <zcache/stats.h>
@@ -41,7 +43,8 @@ namespace
 struct config {
     std::string corpus;
     std::string directory = "/tmp/zcache-rocksdb-bench";
-    std::string options = "raw_percent=5,fast_percent=0";
+    std::string options = "page_max=16K,raw_percent=10,fast=zstd:1,fast_percent=100,dense=none,"
+                          "background_percent=98,low_percent=96";
     uint64_t primary = 16 << 20;
     uint64_t secondary = 16 << 20;
     uint64_t data = 64 << 20; /* bytes of rows */
@@ -50,6 +53,7 @@ struct config {
     uint64_t warm_up = 20;  /* turns */
     uint64_t rounds = 20;   /* turns that are measured */
     uint64_t threads = 1;
+    uint64_t delay_us = 0; /* of each read of a file, besides what the device takes */
     double skew = 0.99;
 };
 
@@ -155,6 +159,63 @@ void make_database(const config &c, const rows &rows)
     delete db;
 }
 
+/*
+ * A slower device: each read of a file takes so much longer.  A volume over a network takes half a
+ * millisecond where a local SSD takes 50 us.
+ */
+class slow_file final : public rocksdb::FSRandomAccessFileOwnerWrapper
+{
+  public:
+    slow_file(std::unique_ptr<rocksdb::FSRandomAccessFile> &&file, uint64_t us)
+        : FSRandomAccessFileOwnerWrapper(std::move(file)), delay_us(us)
+    {
+    }
+
+    rocksdb::IOStatus Read(uint64_t offset,
+                           size_t n,
+                           const rocksdb::IOOptions &options,
+                           rocksdb::Slice *result,
+                           char *scratch,
+                           rocksdb::IODebugContext *debug) const override
+    {
+        std::this_thread::sleep_for(std::chrono::microseconds(delay_us));
+        return FSRandomAccessFileOwnerWrapper::Read(offset, n, options, result, scratch, debug);
+    }
+
+  private:
+    uint64_t delay_us;
+};
+
+class slow_files final : public rocksdb::FileSystemWrapper
+{
+  public:
+    explicit slow_files(uint64_t us)
+        : FileSystemWrapper(rocksdb::FileSystem::Default()), delay_us(us)
+    {
+    }
+
+    const char *Name() const override
+    {
+        return "slow_files";
+    }
+
+    rocksdb::IOStatus NewRandomAccessFile(const std::string &name,
+                                          const rocksdb::FileOptions &options,
+                                          std::unique_ptr<rocksdb::FSRandomAccessFile> *result,
+                                          rocksdb::IODebugContext *debug) override
+    {
+        rocksdb::IOStatus s = FileSystemWrapper::NewRandomAccessFile(name, options, result, debug);
+
+        if (s.ok()) {
+            *result = std::make_unique<slow_file>(std::move(*result), delay_us);
+        }
+        return s;
+    }
+
+  private:
+    uint64_t delay_us;
+};
+
 /* Opens the database, with a cache of its own. */
 class subject
 {
@@ -172,6 +233,10 @@ class subject
         table.block_cache = rocksdb::NewLRUCache(lru);
         options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
         options.use_direct_reads = true;
+        if (c.delay_us > 0) {
+            env = rocksdb::NewCompositeEnv(std::make_shared<slow_files>(c.delay_us));
+            options.env = env.get();
+        }
         must(rocksdb::DB::OpenForReadOnly(options, c.directory, &db), "open");
         base.reset(db);
     }
@@ -194,6 +259,7 @@ class subject
   private:
     const char *title;
     std::shared_ptr<rocksdb::SecondaryCache> cache;
+    std::unique_ptr<rocksdb::Env> env;
     std::unique_ptr<rocksdb::DB> base;
 };
 
@@ -220,8 +286,8 @@ std::shared_ptr<rocksdb::SecondaryCache> make_zcache(const config &c)
 
 /* One turn of a subject, or one thread's part of it. */
 struct turn {
-    uint64_t reads;
-    uint64_t block_reads;
+    double reads;
+    double block_reads;
     double seconds;
     double cpu_seconds; /* of the whole process */
 };
@@ -259,6 +325,16 @@ double cpu_seconds()
            1e-6 * static_cast<double>(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
 }
 
+/* Resident memory of the process. */
+double resident_mib()
+{
+    std::ifstream statm("/proc/self/statm");
+    uint64_t all = 0, resident = 0;
+
+    statm >> all >> resident;
+    return static_cast<double>(resident) * static_cast<double>(sysconf(_SC_PAGESIZE)) / (1 << 20);
+}
+
 turn take_turn(const subject &s, const config &c, const rows &rows, const zipf &zipf, uint64_t seed)
 {
     const auto begun = std::chrono::steady_clock::now();
@@ -274,8 +350,8 @@ turn take_turn(const subject &s, const config &c, const rows &rows, const zipf &
     for (std::thread &thread : threads) {
         thread.join();
     }
-    t.reads = c.reads * c.threads;
-    t.block_reads = block_reads;
+    t.reads = static_cast<double>(c.reads * c.threads);
+    t.block_reads = static_cast<double>(block_reads);
     t.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
     t.cpu_seconds = cpu_seconds() - cpu_begun;
     return t;
@@ -305,7 +381,10 @@ double bytes_held(const subject &s)
     return sum;
 }
 
-void report(const subject &s, const std::vector<turn> &turns, const std::vector<turn> &reference)
+void report(const subject &s,
+            const std::vector<turn> &turns,
+            const std::vector<turn> &reference,
+            double mib)
 {
     std::vector<double> ratios;
 
@@ -313,16 +392,11 @@ void report(const subject &s, const std::vector<turn> &turns, const std::vector<
         ratios.push_back(reference[i].seconds / turns[i].seconds);
     }
     std::sort(ratios.begin(), ratios.end());
-    (void)printf(
-        "%-12s %10.0f %14.2f %12.2f %% %13.1f\n", s.name(),
-        median(turns, [](const turn &t) { return static_cast<double>(t.reads) / t.seconds; }),
-        ratios[ratios.size() / 2],
-        median(turns,
-               [](const turn &t) {
-                   return 100 * static_cast<double>(t.block_reads) / static_cast<double>(t.reads);
-               }),
-        median(turns,
-               [](const turn &t) { return 1e6 * t.cpu_seconds / static_cast<double>(t.reads); }));
+    (void)printf("%-12s %10.0f %14.2f %12.2f %% %13.1f %10.0f\n", s.name(),
+                 median(turns, [](const turn &t) { return t.reads / t.seconds; }),
+                 ratios[ratios.size() / 2],
+                 median(turns, [](const turn &t) { return 100 * t.block_reads / t.reads; }),
+                 median(turns, [](const turn &t) { return 1e6 * t.cpu_seconds / t.reads; }), mib);
 }
 
 void compare(const config &c)
@@ -336,11 +410,15 @@ void compare(const config &c)
         {"none", c, nullptr}, {"compressed", c, make_compressed(c)}, {"zcache", c, make_zcache(c)}};
     constexpr size_t n_subjects = std::size(subjects);
     std::vector<turn> turns[n_subjects];
+    double grown[n_subjects];
 
-    for (const subject &s : subjects) {
+    for (size_t i = 0; i < n_subjects; i++) {
+        const double before = resident_mib();
+
         for (uint64_t r = 0; r < c.warm_up; r++) {
-            (void)take_turn(s, c, rows, zipf, 1000000 + r * c.threads);
+            (void)take_turn(subjects[i], c, rows, zipf, 1000000 + r * c.threads);
         }
+        grown[i] = resident_mib() - before;
     }
     for (uint64_t r = 0; r < c.rounds; r++) {
         for (size_t i = 0; i < n_subjects; i++) {
@@ -355,10 +433,10 @@ void compare(const config &c)
                  static_cast<unsigned long long>(c.threads),
                  static_cast<unsigned long long>(c.primary >> 10),
                  static_cast<unsigned long long>(c.secondary >> 10));
-    (void)printf("%-12s %10s %14s %14s %13s\n", "secondary", "reads/s", "x compressed",
-                 "block reads", "CPU us/read");
+    (void)printf("%-12s %10s %14s %14s %13s %10s\n", "secondary", "reads/s", "x compressed",
+                 "block reads", "CPU us/read", "MiB grown");
     for (size_t i = 0; i < n_subjects; i++) {
-        report(subjects[i], turns[i], turns[1]);
+        report(subjects[i], turns[i], turns[1], grown[i]);
     }
     (void)printf("zcache held %.1f MiB of blocks\n", bytes_held(subjects[2]) / (1 << 20));
 }
@@ -379,19 +457,13 @@ uint64_t number(const char *text)
 }
 
 const option long_options[] = {
-    {"corpus", required_argument, nullptr, 'c'},
-    {"db", required_argument, nullptr, 'd'},
-    {"primary", required_argument, nullptr, 'p'},
-    {"secondary", required_argument, nullptr, 's'},
-    {"data", required_argument, nullptr, 'w'},
-    {"row", required_argument, nullptr, 'b'},
-    {"reads", required_argument, nullptr, 'n'},
-    {"threads", required_argument, nullptr, 't'},
-    {"rounds", required_argument, nullptr, 'r'},
-    {"skew", required_argument, nullptr, 'k'},
-    {"warm-up", required_argument, nullptr, 'u'},
-    {"options", required_argument, nullptr, 'o'},
-    {nullptr, 0, nullptr, 0},
+    {"corpus", required_argument, nullptr, 'c'},   {"db", required_argument, nullptr, 'd'},
+    {"primary", required_argument, nullptr, 'p'},  {"secondary", required_argument, nullptr, 's'},
+    {"data", required_argument, nullptr, 'w'},     {"row", required_argument, nullptr, 'b'},
+    {"reads", required_argument, nullptr, 'n'},    {"threads", required_argument, nullptr, 't'},
+    {"rounds", required_argument, nullptr, 'r'},   {"skew", required_argument, nullptr, 'k'},
+    {"delay-us", required_argument, nullptr, 'y'}, {"warm-up", required_argument, nullptr, 'u'},
+    {"options", required_argument, nullptr, 'o'},  {nullptr, 0, nullptr, 0},
 };
 
 config parse(int argc, char **argv)
@@ -422,6 +494,9 @@ config parse(int argc, char **argv)
             break;
         case 'b':
             c.row = number(optarg);
+            break;
+        case 'y':
+            c.delay_us = number(optarg);
             break;
         case 'n':
             c.reads = number(optarg);

@@ -8,6 +8,9 @@
  * the reader whose block took its place.  A block that is looked up is copied out, and taken out if
  * the block cache says that it will keep it.
  *
+ * A block that is not known leaves a mark, a page of one byte, and is kept when it comes the second
+ * time; so does one that is taken out, to be kept when it comes back.
+ *
  * Every block can be read from its file again.  So nothing here is an error to RocksDB: what finds
  * no room is passed by, and what is damaged is dropped and not found.
  *
@@ -386,15 +389,15 @@ try {
     char *buffer = block_buffer(shared->page_max_bytes);
     const int rc = zcache_get(owner, key_of(key), buffer, shared->page_max_bytes, &bytes,
                               advise_erase ? ZCACHE_TAKE : ZCACHE_KEEP_TIER);
+    if (rc == 0 && advise_erase) {
+        leave_mark(key);
+    }
     if (rc == ZCACHE_MISS || (rc == 0 && bytes == mark_bytes)) {
         return nullptr;
     }
     if (rc != 0 || !create(buffer, bytes, &block->value, &block->charge).ok()) {
         Erase(key);
         return nullptr;
-    }
-    if (advise_erase) {
-        leave_mark(key);
     }
     is_in_sec_cache = !advise_erase;
     return block;
@@ -432,11 +435,14 @@ Status secondary_cache::GetCapacity(size_t &capacity)
 }
 
 std::string secondary_cache::GetPrintableOptions() const
-{
+try {
     const std::lock_guard<std::mutex> guard(lock);
 
     return "    zcache : " + (shared != nullptr ? shared->text : opts.cache) +
            "\n    zcache_tenant : " + opts.tenant + "\n";
+
+} catch (const std::bad_alloc &) {
+    return "";
 }
 
 SecondaryCache *make_by_name(const std::string &,
