@@ -14,8 +14,8 @@
 #include "train.h"
 
 #define LEARN   192u
-#define FIRST   5u  /* requests that are refused, */
-#define LAST    20u /* and these at the end */
+#define FIRST   5u                             /* requests that are refused, */
+#define LAST    (TEST_SLOWDOWN > 1 ? 8u : 20u) /* and these at the end */
 #define OPTIONS "page_max=4K,raw_percent=100,start_percent=100,fast=none"
 
 static void demote(struct zcache *cache, unsigned first, unsigned n)

@@ -506,7 +506,7 @@ static void damage_is_found_before_anybody_gets_the_page(void **state)
 /* All at once. */
 
 #define ROUNDS  (TEST_SLOWDOWN > 1 ? 2u : 4u)
-#define PER     (5 * LEARN) /* pages of a round, each of a kind of its own */
+#define PER     ((uint64_t)5 * LEARN) /* pages of a round, each of a kind of its own */
 #define READERS 2u
 
 struct readers {
@@ -523,7 +523,7 @@ static void *read_on(void *arg)
 
     while (!atomic_load(&r->stop)) {
         const unsigned round = atomic_load(&r->round) - (unsigned)rng_below(&rng, 2);
-        const uint64_t page = round * 10000u + rng_below(&rng, PER);
+        const uint64_t page = (uint64_t)round * 10000u + rng_below(&rng, PER);
         char want[PAGE];
         char got[PAGE];
         size_t len;
@@ -555,7 +555,7 @@ static void readers_do_not_mind(void **state)
     }
     for (unsigned round = 1; round <= ROUNDS; round++) {
         atomic_store(&r.round, round);
-        for (unsigned i = 0; i < PER; i += LEARN) {
+        for (unsigned i = 0; i < (unsigned)PER; i += LEARN) {
             demote_records(&f, f.root, round, round * 10000 + i, LEARN);
             if (round > 1) {
                 delete_pages(&f, f.root, (round - 1) * 10000 + i, LEARN);
@@ -568,7 +568,7 @@ static void readers_do_not_mind(void **state)
         join(reader[i]);
     }
     verify_cache(f.cache);
-    check_records(f.root, ROUNDS, ROUNDS * 10000, PER);
+    check_records(f.root, ROUNDS, ROUNDS * 10000, (unsigned)PER);
     teardown(&f);
 }
 
