@@ -175,7 +175,7 @@ static void print_row(struct report *r, const json_t *row)
 static void keep_row(struct report *r, json_t *row)
 {
     if (r->json != NULL && (json_dumpf(row, r->json, JSON_COMPACT | JSON_REAL_PRECISION(8)) != 0 ||
-                            fputc('\n', r->json) == EOF)) {
+                            fputc('\n', r->json) == EOF || fflush(r->json) != 0)) {
         fail("%s: cannot write", r->opts->json);
     }
     must_json(json_array_append_new(r->rows, row));
