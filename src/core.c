@@ -152,15 +152,19 @@ void *zc_core_alloc_meta(struct zcache *cache, enum zc_mem_kind kind, unsigned n
 {
     struct zc_core_mem *m = &cache->mem[kind];
     size_t bytes = meta_round(size);
+    uint64_t refusals;
     void *ptr;
 
     if (!meta_charge(cache, bytes)) {
         return NULL;
     }
+    refusals = atomic_load(&cache->bound.refusals);
     ptr = meta_take(cache, node, size);
     if (ptr == NULL) {
         meta_refund(cache, bytes);
-        note_refusal(cache, bytes, true);
+        if (atomic_load(&cache->bound.refusals) != refusals) {
+            note_refusal(cache, bytes, true);
+        }
         return NULL;
     }
     atomic_fetch_add_explicit(&m->bytes, bytes, memory_order_relaxed);

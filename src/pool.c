@@ -90,6 +90,7 @@ static bool resident_add(struct zc_pool *pool, uint64_t bytes)
 
         do {
             if (now + bytes > zc_pool_gauge(&bound->max)) {
+                gauge_add(&bound->refusals, 1);
                 return false;
             }
         } while (!atomic_compare_exchange_weak(&bound->resident, &now, now + bytes));

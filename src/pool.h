@@ -38,11 +38,13 @@ struct zc_pool_usage {
 /**
  * struct zc_pool_bound - what the pools of one cache may keep resident, all together.
  * @unusable: of that, what no object can have: heads of chunks, tails of slabs.
+ * @refusals: how often a pool did not grow for it.
  */
 struct zc_pool_bound {
     _Atomic uint64_t resident;
     _Atomic uint64_t unusable;
     _Atomic uint64_t max;
+    _Atomic uint64_t refusals;
 };
 
 /** zc_pool_create() - @node is our number, stored with each chunk; @sys_node the system's or -1. */

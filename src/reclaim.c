@@ -897,7 +897,7 @@ bool zc_reclaim_metadata(struct zcache *cache, struct zc_thread *th, uint64_t de
         return zc_compact_make_room(cache, th, 0, &stall);
     }
     zc_reclaim_shrink(cache->root, th, want + want / 4, deadline_ns, &result);
-    return result.freed_bytes > 0 || zc_quota_fits(&cache->account, want, ZC_QUOTA_RECLAIM);
+    return result.freed_bytes > 0;
 }
 
 uint64_t zc_reclaim_surplus(struct zcache_tenant *t)

@@ -27,7 +27,7 @@ struct zc_thread {
     struct zc_batch *callbacks; /* batches whose callbacks this thread is in, innermost first */
     void *scratch;              /* two pages' worth, made by zc_thread_scratch() */
     uint64_t meta_refused;      /* bytes of metadata that it was refused room for last; 0 none */
-    bool pool_refused;          /* there was room, but no memory from a pool */
+    bool pool_refused;          /* there was room, but the pools are at their bound */
     uint32_t sample;            /* calls until the next one that is timed */
     uint32_t puts;              /* so far */
     struct zc_list link;        /* under the registry's lock */
