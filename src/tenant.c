@@ -288,7 +288,7 @@ static void record_fill(struct zcache_tenant *t,
     for (int tier = 0; tier < ZCACHE_TIERS; tier++) {
         zc_worth_init(&t->worth[tier]);
     }
-    t->learn = (struct zc_learn){NULL};
+    (void)memset(&t->learn, 0, sizeof(t->learn));
     for (unsigned i = 0; i < t->cache->topo.n_nodes; i++) {
         zc_lru_use_probation(t->lru[i],
                              t->cache->opt.policy == ZCACHE_POLICY_LRU ? NULL : &t->ghost);

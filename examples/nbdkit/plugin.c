@@ -418,4 +418,6 @@ static struct nbdkit_plugin plugin = {
     .extents = answer_extents,
 };
 
+struct nbdkit_plugin *plugin_init(void); /* which the macro defines */
+
 NBDKIT_REGISTER_PLUGIN(plugin)
