@@ -31,7 +31,7 @@ void tiered_rocksdb_close(struct tiered_rocksdb *cache);
  *
  * Return: 0 it was there; 1 a miss, it was inserted; a negative errno.
  */
-int tiered_rocksdb_use(struct tiered_rocksdb *cache,
+int tiered_rocksdb_use(struct tiered_rocksdb *t,
                        uint64_t object,
                        uint64_t page,
                        const void *data,
