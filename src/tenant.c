@@ -470,7 +470,8 @@ void zc_tenant_leave(struct zcache_tenant *t)
     uint64_t before = atomic_fetch_sub(&t->ops, 1);
 
     ZC_ASSERT(before != 0);
-    if (atomic_load(&t->state) != ZC_TENANT_OPEN) {
+    /* Who closes has set one of these before it looked at the count. */
+    if (atomic_load(&t->state) != ZC_TENANT_OPEN || atomic_load(&t->cache->closing) != 0) {
         zc_progress_signal(t->cache);
     }
 }

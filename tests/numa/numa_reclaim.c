@@ -59,7 +59,7 @@ static void look_at_all(struct zcache *cache,
 
 static void each_node_is_emptied_by_itself(void **state)
 {
-    struct zcache *cache = open_cache(64 * MIB, NULL, PLAIN ",start_percent=100");
+    struct zcache *cache = open_cache(64 * MIB, NULL, PLAIN ",start_percent=100,policy=lru");
     struct zcache_tenant *root = zcache_root(cache);
     uint64_t before[NODES_MAX] = {0};
     uint64_t process_before[NODES_MAX] = {0};
@@ -86,7 +86,7 @@ static void each_node_is_emptied_by_itself(void **state)
 
 static void a_part_is_taken_from_the_oldest_there(void **state)
 {
-    struct zcache *cache = open_cache(64 * MIB, NULL, PLAIN ",start_percent=100");
+    struct zcache *cache = open_cache(64 * MIB, NULL, PLAIN ",start_percent=100,policy=lru");
     struct zcache_tenant *root = zcache_root(cache);
     struct zcache_shrink_result result;
 
@@ -110,7 +110,7 @@ static void a_part_is_taken_from_the_oldest_there(void **state)
 /* What another node's threads put there anew is theirs: nothing of it is left behind. */
 static void pages_that_moved_are_not_found_any_more(void **state)
 {
-    struct zcache *cache = open_cache(64 * MIB, NULL, PLAIN ",start_percent=100");
+    struct zcache *cache = open_cache(64 * MIB, NULL, PLAIN ",start_percent=100,policy=lru");
     struct zcache_tenant *root = zcache_root(cache);
     struct zcache_shrink_result result;
 

@@ -141,12 +141,35 @@ static void a_close_waits_for_calls_inside(void **state)
     close_cache(cache);
 }
 
+static void close_all(void *arg)
+{
+    const uint64_t begun = now_ns();
+
+    REQUIRE_EQUAL(zcache_close(arg, ZCACHE_DISCARD), 0);
+    REQUIRE(now_ns() - begun < 30000 * MS_IN_NS);
+}
+
+/* The last one to leave an open tenant is heard of by the close of the cache: it does not wait in vain. */
+static void the_close_of_the_cache_hears_of_the_last_one_out(void **state)
+{
+    struct zcache *cache = open_cache(16 * MIB, NULL, PLAIN ",max_stall_ms=60000");
+    struct script_thread closer;
+
+    (void)state;
+    REQUIRE_EQUAL(zc_tenant_enter(cache->root), 0);
+    script_start(&closer, close_all, cache);
+    WAIT_UNTIL(atomic_load(&cache->progress.waiters) != 0, 10000);
+    zc_tenant_leave(cache->root);
+    script_join(&closer);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_close_waits_for_reclaim),
         cmocka_unit_test(a_close_waits_for_the_end_of_completions),
         cmocka_unit_test(a_close_waits_for_calls_inside),
+        cmocka_unit_test(the_close_of_the_cache_hears_of_the_last_one_out),
     };
 
     test_begin(argc, argv, 0);
