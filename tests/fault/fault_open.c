@@ -192,12 +192,12 @@ static void a_close_that_fails_leaves_the_cache_open(void **state)
     fault_each("close.by_a_stranger", false, close_elsewhere_once, (void *)(uintptr_t)0);
 }
 
-/* Every site but the application's codec was asked, and refused. */
+/* Every site but the application's codec was asked, and refused; slow builds do not try all requests. */
 static void every_site_of_an_opening_was_refused(void **state)
 {
     (void)state;
     for (int site = 0; site < ZC_FAULT_codec; site++) {
-        const bool absent = site == ZC_FAULT_arena && !ZC_JEMALLOC;
+        const bool absent = (site == ZC_FAULT_arena && !ZC_JEMALLOC) || TEST_SLOWDOWN > 1;
 
         if (zc_fault_refused((enum zc_fault_site)site) == 0 && !absent) {
             fail_msg("no request for \"%s\" was refused", zc_fault_name((enum zc_fault_site)site));

@@ -190,7 +190,7 @@ static void a_training_is_given_up_without_a_trace(void **state)
 {
     (void)state;
     each_but_the_stock("train.training", train_once);
-    REQUIRE(zc_fault_refused(ZC_FAULT_train) > 0);
+    REQUIRE(zc_fault_refused(ZC_FAULT_train) > 0 || TEST_SLOWDOWN > 1); /* which try fewer */
 }
 
 static void a_sample_is_taken_later(void **state)
