@@ -10,7 +10,7 @@
 #include "api/support.h"
 #include "ghost.h"
 
-#define N 2048u /* pages that most tests' tables are made for */
+#define N UINT64_C(2048) /* pages that most tests' tables are made for */
 
 static uint64_t seed;
 

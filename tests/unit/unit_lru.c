@@ -24,6 +24,7 @@ static const struct zc_sizes sizes_same = {4096, 0, 0, false};
 /* Lists of numbered entries. */
 
 #define ENTRIES 1100
+static const unsigned lists = ZC_LISTS;
 
 struct fixture {
     struct zc_lru lru;
@@ -696,7 +697,7 @@ static void model_isolate(struct model *m, struct rng *rng)
     static const unsigned modes[] = {0, ZC_ISOLATE_CHANCE, ZC_ISOLATE_DIRTY, ZC_ISOLATE_NEWEST,
                                      ZC_ISOLATE_DIRTY | ZC_ISOLATE_CHANCE};
     const unsigned mode = modes[rng_below(rng, sizeof(modes) / sizeof(modes[0]))];
-    const unsigned list = (unsigned)rng_below(rng, ZC_LISTS);
+    const unsigned list = (unsigned)rng_below(rng, lists);
     const unsigned max = (unsigned)rng_below(rng, 6);
     uint64_t budget = rng_below(rng, UINT64_C(2) * PAGES);
     uint64_t left = budget;
@@ -922,7 +923,7 @@ static void reclaim_once(struct crowd *c, struct rng *rng)
     struct zc_entry *out[8];
     uint64_t budget = 1 + rng_below(rng, 100);
     const unsigned n =
-        zc_lru_isolate(&c->f->lru, (unsigned)rng_below(rng, ZC_LISTS), modes[rng_below(rng, 4)],
+        zc_lru_isolate(&c->f->lru, (unsigned)rng_below(rng, lists), modes[rng_below(rng, 4)],
                        &budget, out, 1 + (unsigned)rng_below(rng, 8));
 
     for (unsigned i = 0; i < n; i++) {

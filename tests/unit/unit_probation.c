@@ -118,7 +118,7 @@ static void two_uses_end_probation(void **state)
     struct fixture *f = setup();
 
     (void)state;
-    f->lru.full_eighths = 8 * ENTRIES;
+    f->lru.full_eighths = UINT64_C(8) * ENTRIES;
     insert_range(f, ZC_QUEUE_NEW, 0, 4);
     use(f, 1, 1);
     use(f, 2, 2);
@@ -139,7 +139,7 @@ static void a_demotion_takes_no_use_away(void **state)
     struct fixture *f = setup();
 
     (void)state;
-    f->lru.full_eighths = 8 * ENTRIES;
+    f->lru.full_eighths = UINT64_C(8) * ENTRIES;
     insert_range(f, ZC_QUEUE_NEW, 0, 1);
     use(f, 0, 1);
     assert_int_equal(isolate(f, NEW_RAW, ZC_ISOLATE_CHANCE), 1);
@@ -159,7 +159,7 @@ static void a_promotion_with_one_use_stays_on_probation(void **state)
     struct fixture *f = setup();
 
     (void)state;
-    f->lru.full_eighths = 8 * ENTRIES;
+    f->lru.full_eighths = UINT64_C(8) * ENTRIES;
     zc_lru_insert(&f->lru, &f->entry[0], ZCACHE_TIER_FAST, sizes_small, ZC_QUEUE_NEW, true);
     use(f, 0, 1);
     zc_lru_retier(&f->lru, &f->entry[0], ZCACHE_TIER_RAW, sizes_small, sizes_raw);
@@ -189,7 +189,7 @@ static void a_forced_look_spares_nobody(void **state)
     struct fixture *f = setup();
 
     (void)state;
-    f->lru.full_eighths = 8 * ENTRIES;
+    f->lru.full_eighths = UINT64_C(8) * ENTRIES;
     insert_range(f, ZC_QUEUE_MAIN, 0, 3);
     insert_range(f, ZC_QUEUE_NEW, 3, 6);
     for (unsigned i = 0; i < 6; i++) {
@@ -283,7 +283,7 @@ static void refilling_is_not_room(void **state)
     assert_int_equal(zc_lru_queue_pages(&view, ZC_QUEUE_NEW), 20 + 80);
 
     /* When it goes on at fewer, the others are forgotten in time. */
-    assert_true(f->lru.full_eighths < 8 * 200 && f->lru.full_eighths > 8 * 180);
+    assert_true(f->lru.full_eighths < UINT64_C(8) * 200 && f->lru.full_eighths > UINT64_C(8) * 180);
     teardown(f);
 }
 
@@ -294,7 +294,7 @@ static void the_ghost_says_how_many(void **state)
     struct zc_lru_view view;
 
     (void)state;
-    f->lru.full_eighths = 8 * ENTRIES;
+    f->lru.full_eighths = UINT64_C(8) * ENTRIES;
     insert_range(f, ZC_QUEUE_MAIN, 0, 100);
     insert_range(f, ZC_QUEUE_SCAN, 100, 200);
     insert_range(f, ZC_QUEUE_NEW, 200, 300);
