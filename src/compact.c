@@ -40,7 +40,7 @@
 #define KEYS        128u
 #define REST_MIN_NS UINT64_C(50000000) /* between two runs; doubles while they win little */
 #define REST_MAX_NS UINT64_C(60000000000)
-#define SLAB_BYTES  (UINT64_C(300) << 10) /* the largest slab, and the head of a chunk */
+#define SLAB_BYTES  (UINT64_C(520) << 10) /* the largest slab, and the head of a chunk */
 #define RETRY_MS    5u
 
 /* ---- one page ------------------------------------------------------------------------------ */
@@ -385,8 +385,12 @@ bool zc_compact_make_room(struct zcache *cache,
     uint64_t freed = 0;
     uint64_t seq;
 
-    if (!at_bound(cache)) {
+    if (!th->pool_refused) {
         return false; /* the system refused, not we */
+    }
+    th->pool_refused = false;
+    if (!at_bound(cache)) {
+        return zc_plat_now_ns() < zc_stall_deadline(stall); /* there is room by now */
     }
     if (zc_compact(cache, th, zc_stall_deadline(stall), &freed) == 0 && freed > 0) {
         return true;

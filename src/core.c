@@ -82,6 +82,14 @@ static void note_refusal(struct zcache *cache, uint64_t bytes, bool by_pool)
     }
 }
 
+/* An allocation failed: whether the pools' bound was in the way, since they had refused so often. */
+static void note_pools(struct zcache *cache, uint64_t refusals)
+{
+    if (atomic_load(&cache->bound.refusals) != refusals) {
+        note_refusal(cache, 0, true);
+    }
+}
+
 static bool meta_charge(struct zcache *cache, uint64_t bytes)
 {
     if (!ZC_FAULT(room) && (prepaid_take(cache, bytes) ||
@@ -162,9 +170,7 @@ void *zc_core_alloc_meta(struct zcache *cache, enum zc_mem_kind kind, unsigned n
     ptr = meta_take(cache, node, size);
     if (ptr == NULL) {
         meta_refund(cache, bytes);
-        if (atomic_load(&cache->bound.refusals) != refusals) {
-            note_refusal(cache, bytes, true);
-        }
+        note_pools(cache, refusals);
         return NULL;
     }
     atomic_fetch_add_explicit(&m->bytes, bytes, memory_order_relaxed);
@@ -239,6 +245,8 @@ void zc_core_spare_give(struct zcache *cache)
 
 void *zc_core_alloc(struct zcache *cache, unsigned node, size_t size)
 {
+    uint64_t refusals = atomic_load_explicit(&cache->bound.refusals, memory_order_relaxed);
+
     if (ZC_FAULT(object)) {
         return NULL;
     }
@@ -249,6 +257,7 @@ void *zc_core_alloc(struct zcache *cache, unsigned node, size_t size)
             return ptr;
         }
     }
+    note_pools(cache, refusals);
     return NULL;
 }
 

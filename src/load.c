@@ -131,7 +131,9 @@ static int add_page(struct zc_batch *b,
         return ZC_LOAD_AGAIN; /* also where nothing is kept, so that no placeholder says so */
     }
     *bp = (struct zc_batch_page){0};
-    rc = zc_batch_buffer(cache, cache->opt.page_max_bytes, &bp->copy);
+    do {
+        rc = zc_batch_buffer(cache, cache->opt.page_max_bytes, &bp->copy);
+    } while (rc == -ENOMEM && zc_compact_make_room(cache, th, flags, &stall));
     if (rc != 0) {
         return rc;
     }

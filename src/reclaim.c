@@ -887,7 +887,6 @@ bool zc_reclaim_metadata(struct zcache *cache, struct zc_thread *th, uint64_t de
     struct zcache_shrink_result result;
 
     th->meta_refused = 0;
-    th->pool_refused = false;
     if ((want == 0 && !by_pool) || zc_batch_in_callback(th) || zc_plat_now_ns() >= deadline_ns) {
         return false;
     }

@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "core.h"
+#include "mem_store.h"
 #include "script.h"
 
 #define CAPACITY (4 * MIB)
@@ -139,6 +140,41 @@ static void a_get_waits_for_resident_memory(void **state)
     drop_cache(cache);
 }
 
+static void load_it(void *arg)
+{
+    wait_until_full();
+    REQUIRE_EQUAL(get_page(root, *(struct zcache_key *)arg, 0), 1);
+}
+
+/* The same for the buffer that a page is read into. */
+static void a_load_waits_for_resident_memory(void **state)
+{
+    struct mem_store *store = mem_store_new(MEM_STORE_SYNC);
+    struct zcache_key key = key_of(1, 1);
+    struct script_thread reader;
+    uint64_t max;
+
+    (void)state;
+    cache = open_stored(CAPACITY, store, "fast=none,dense=none");
+    root = zcache_root(cache);
+    REQUIRE_EQUAL(put_page(root, key, 1, FILL_TEXT, 0), 0);
+    REQUIRE_EQUAL(zcache_flush(root, 10000), 0);
+    REQUIRE_EQUAL(zcache_shrink(root, PAGE, 1000, NULL), 0);
+    REQUIRE(!is_cached(root, key));
+    atomic_store(&known, false);
+    atomic_store(&full, false);
+    script_start(&reader, load_it, &key);
+    WAIT_UNTIL(atomic_load(&known), 10000);
+    max = atomic_exchange(&cache->bound.max, 0);
+    atomic_store(&full, true);
+    WAIT_UNTIL(atomic_load(&cache->progress.waiters) != 0, 10000);
+    REQUIRE(script_running(&reader));
+    atomic_store(&cache->bound.max, max);
+    script_join(&reader);
+    drop_cache(cache);
+    mem_store_free(store);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +182,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_take_makes_room),
         cmocka_unit_test(a_pin_makes_room),
         cmocka_unit_test(a_get_waits_for_resident_memory),
+        cmocka_unit_test(a_load_waits_for_resident_memory),
     };
 
     test_begin(argc, argv, 0);
