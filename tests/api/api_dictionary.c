@@ -8,7 +8,7 @@
 #define OPTIONS "raw_percent=0,fast_percent=0,start_percent=0,page_max=4K"
 #define FIRST   1200u /* pages, more than a sample is taken of */
 #define MORE    400u
-#define LEFT    16u
+#define LEFT    64u /* 16 KiB of them, which it does not get up for */
 
 /* The shrinker leaves some KiB to others: what it would be woken for too often. */
 static bool all_dense(struct zcache_tenant *t)
