@@ -119,17 +119,17 @@ static void a_pin_makes_room(void **state)
 }
 
 /*
- * There is room, but the pools are as large as they may be, and nothing in them can be moved together.  The
- * thread waits for what others free.
+ * There is room, but the pools are as large as they may be, and nothing in them can be moved together.  A
+ * thread that is known already waits for what others free.
  */
-static void a_get_waits_for_resident_memory(void **state)
+static void while_the_pools_may_not_grow(void (*read)(void *arg), struct zcache_key key)
 {
-    struct zcache_key key = open_dense();
     struct script_thread reader;
     uint64_t max;
 
-    (void)state;
-    script_start(&reader, get_it, &key);
+    atomic_store(&known, false);
+    atomic_store(&full, false);
+    script_start(&reader, read, &key);
     WAIT_UNTIL(atomic_load(&known), 10000);
     max = atomic_exchange(&cache->bound.max, 0);
     atomic_store(&full, true);
@@ -138,6 +138,14 @@ static void a_get_waits_for_resident_memory(void **state)
     atomic_store(&cache->bound.max, max);
     script_join(&reader);
     drop_cache(cache);
+}
+
+static void a_get_waits_for_resident_memory(void **state)
+{
+    struct zcache_key key = open_dense();
+
+    (void)state;
+    while_the_pools_may_not_grow(get_it, key);
 }
 
 static void load_it(void *arg)
@@ -151,8 +159,6 @@ static void a_load_waits_for_resident_memory(void **state)
 {
     struct mem_store *store = mem_store_new(MEM_STORE_SYNC);
     struct zcache_key key = key_of(1, 1);
-    struct script_thread reader;
-    uint64_t max;
 
     (void)state;
     cache = open_stored(CAPACITY, store, "fast=none,dense=none");
@@ -161,17 +167,7 @@ static void a_load_waits_for_resident_memory(void **state)
     REQUIRE_EQUAL(zcache_flush(root, 10000), 0);
     REQUIRE_EQUAL(zcache_shrink(root, PAGE, 1000, NULL), 0);
     REQUIRE(!is_cached(root, key));
-    atomic_store(&known, false);
-    atomic_store(&full, false);
-    script_start(&reader, load_it, &key);
-    WAIT_UNTIL(atomic_load(&known), 10000);
-    max = atomic_exchange(&cache->bound.max, 0);
-    atomic_store(&full, true);
-    WAIT_UNTIL(atomic_load(&cache->progress.waiters) != 0, 10000);
-    REQUIRE(script_running(&reader));
-    atomic_store(&cache->bound.max, max);
-    script_join(&reader);
-    drop_cache(cache);
+    while_the_pools_may_not_grow(load_it, key);
     mem_store_free(store);
 }
 
