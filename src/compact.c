@@ -40,7 +40,6 @@
 #define KEYS        128u
 #define REST_MIN_NS UINT64_C(50000000) /* between two runs; doubles while they win little */
 #define REST_MAX_NS UINT64_C(60000000000)
-#define SLAB_BYTES  (UINT64_C(520) << 10) /* the largest slab, and the head of a chunk */
 #define RETRY_MS    5u
 
 /* ---- one page ------------------------------------------------------------------------------ */
@@ -372,11 +371,6 @@ uint64_t zc_compact_when(struct zcache *cache)
     return ZC_MAX(atomic_load(&cache->compact_ns), 1);
 }
 
-static bool at_bound(struct zcache *cache)
-{
-    return resident(cache) + SLAB_BYTES > atomic_load(&cache->bound.max);
-}
-
 bool zc_compact_make_room(struct zcache *cache,
                           struct zc_thread *th,
                           unsigned flags,
@@ -389,9 +383,6 @@ bool zc_compact_make_room(struct zcache *cache,
         return false; /* the system refused, not we */
     }
     th->pool_refused = false;
-    if (!at_bound(cache)) {
-        return zc_plat_now_ns() < zc_stall_deadline(stall); /* there is room by now */
-    }
     if (zc_compact(cache, th, zc_stall_deadline(stall), &freed) == 0 && freed > 0) {
         return true;
     }
