@@ -45,6 +45,7 @@ enum kind {
     FULL,
     PRESSURE,
     POLICY,
+    HUGE_PAGES,
     CODEC
 };
 
@@ -148,6 +149,12 @@ static const struct option options[] = {
     ROW("keep", SIZE, keep_bytes, 0, UINT64_MAX, "a size"),
     ROW("compact_percent", NUMBER, compact_percent, 0, 100, PERCENT),
     ROW("policy", POLICY, policy, ZCACHE_POLICY_S3FIFO, ZCACHE_POLICY_LRU, "s3fifo or lru"),
+    ROW("huge_pages",
+        HUGE_PAGES,
+        huge_pages,
+        ZCACHE_HUGE_PAGES_AUTO,
+        ZCACHE_HUGE_PAGES_OFF,
+        "auto or off"),
 };
 
 static const char *const full_names[] = {
@@ -166,6 +173,11 @@ static const char *const pressure_names[] = {
 static const char *const policy_names[] = {
     [ZCACHE_POLICY_S3FIFO] = "s3fifo",
     [ZCACHE_POLICY_LRU] = "lru",
+};
+
+static const char *const huge_pages_names[] = {
+    [ZCACHE_HUGE_PAGES_AUTO] = "auto",
+    [ZCACHE_HUGE_PAGES_OFF] = "off",
 };
 
 /* ---- the members ------------------------------------------------------------------------------
@@ -369,6 +381,9 @@ static bool parse_value(struct zcache_options *opts, const struct option *o, str
         break;
     case POLICY:
         ok = parse_name(s, policy_names, ZC_ARRAY_SIZE(policy_names), &value);
+        break;
+    case HUGE_PAGES:
+        ok = parse_name(s, huge_pages_names, ZC_ARRAY_SIZE(huge_pages_names), &value);
         break;
     case NUMBER:
     case POWER:

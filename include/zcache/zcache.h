@@ -51,6 +51,12 @@ enum zcache_policy {
     ZCACHE_POLICY_LRU = 1     /* the oldest, with a second chance */
 };
 
+/** enum zcache_huge_pages - whether the cache asks for the system's huge pages. */
+enum zcache_huge_pages {
+    ZCACHE_HUGE_PAGES_AUTO = 0, /* for memory that is full, of a cache that is large */
+    ZCACHE_HUGE_PAGES_OFF = 1
+};
+
 /**
  * struct zcache_options - how a cache is opened; fill with ZCACHE_OPTIONS_INIT.
  * @struct_size:        sizeof(struct zcache_options).
@@ -107,6 +113,9 @@ enum zcache_policy {
  *                      shrinker moves pages together, 0 to 100, default 3, and 2 MiB at least; 100
  *                      leaves it to zcache_compact() and to puts that find no memory.
  * @policy:             which pages leave first, default ZCACHE_POLICY_S3FIFO.
+ * @huge_pages:         default ZCACHE_HUGE_PAGES_AUTO: from 64 MiB resident memory on, pieces of 2 MiB that
+ *                      have been full for a second become huge pages of the system, and small ones again when
+ *                      a part of them is given back.
  */
 struct zcache_options {
     size_t struct_size;
@@ -138,13 +147,14 @@ struct zcache_options {
     uint64_t keep_bytes;
     uint32_t compact_percent;
     enum zcache_policy policy;
+    enum zcache_huge_pages huge_pages;
 };
 
 #define ZCACHE_OPTIONS_INIT                                                                        \
     {                                                                                              \
         sizeof(struct zcache_options), 0, 65536, 25, 50, 60, 95, 90, ZCACHE_FULL_WAIT, 10000, 256, \
             32, 64, "lz4", "zstd:3", NULL, NULL, NULL, 5, ZCACHE_PRESSURE_OFF, 25, 95, 85, 10,     \
-            10000, 114688, 1048576, 3, ZCACHE_POLICY_S3FIFO                                        \
+            10000, 114688, 1048576, 3, ZCACHE_POLICY_S3FIFO, ZCACHE_HUGE_PAGES_AUTO                \
     }
 
 /** enum zcache_close_flags - how zcache_close() treats dirty pages. */
@@ -194,7 +204,8 @@ ZCACHE_API int zcache_close(struct zcache *cache, unsigned flags) ZCACHE_MUST_CH
  *             (wait, help, reject), max_stall_ms, inflight_pages, batch_pages, latency_sample,
  *             feed_percent, pressure (off, cgroup, psi, both), pressure_floor_percent,
  *             pressure_high_percent, pressure_low_percent, pressure_stall_percent,
- *             pressure_quiet_ms, dictionary, keep, compact_percent, policy (s3fifo, lru).
+ *             pressure_quiet_ms, dictionary, keep, compact_percent, policy (s3fifo, lru),
+ *             huge_pages (auto, off).
  * @error:     receives one sentence about what is wrong, may be NULL.
  * @error_cap: room there in bytes.
  *
