@@ -359,10 +359,13 @@ static bool evict_from(struct work *w, enum zc_queue queue, uint64_t max)
     return false;
 }
 
-/* Demotes @n pages of a list if there is a denser tier and the list has looks left. */
-static bool demote_from(struct work *w, enum zc_queue queue, enum zcache_tier from, unsigned n)
+/* Demotes @n pages of a list to a denser tier, if there is one and the list has looks left. */
+static bool demote_from(struct work *w,
+                        enum zc_queue queue,
+                        enum zcache_tier from,
+                        enum zcache_tier to,
+                        unsigned n)
 {
-    enum zcache_tier to = zc_tier_next(w->r->cache, from);
     unsigned list = zc_lru_list(queue, from);
 
     if (to == ZCACHE_TIERS || w->left.demote[list] == 0) {
@@ -418,14 +421,14 @@ static bool demote_surplus(struct work *w)
 {
     for (int i = ZCACHE_TIER_RAW; i < ZCACHE_TIER_DENSE && !w->left.no_room; i++) {
         enum zcache_tier from = (enum zcache_tier)i;
-        enum zcache_tier to = zc_tier_next(w->r->cache, from);
+        enum zcache_tier to = zc_weigh_next(w->t, from);
         const struct zc_tier_sum *sum = &w->view.tier[from];
         uint64_t surplus = tier_surplus(w->t, &w->view, from);
         unsigned n = ZC_MIN(batch_for(sum, w->want), pages_in(sum, surplus));
         enum zc_queue queue;
 
         if (surplus > 0 && to < ZCACHE_TIERS && pick_queue(w, from, &queue) &&
-            (is_worth_it(w->r, w->t, to) ? demote_from(w, queue, from, n)
+            (is_worth_it(w->r, w->t, to) ? demote_from(w, queue, from, to, n)
                                          : pass_by(w, zc_lru_list(queue, from), n))) {
             return true;
         }
@@ -438,9 +441,10 @@ static bool demote_any(struct work *w)
 {
     for (int from = ZCACHE_TIER_RAW; from < ZCACHE_TIER_DENSE; from++) {
         unsigned n = batch_for(&w->view.tier[from], w->want);
+        enum zcache_tier to = zc_tier_next(w->r->cache, (enum zcache_tier)from);
 
         for (int queue = 0; queue < ZC_QUEUES; queue++) {
-            if (demote_from(w, (enum zc_queue)queue, (enum zcache_tier)from, n)) {
+            if (demote_from(w, (enum zc_queue)queue, (enum zcache_tier)from, to, n)) {
                 return true;
             }
         }

@@ -15,8 +15,8 @@
 #define ZC_SHARE_ONE     (100u * ZC_SHARE_PERCENT)
 
 /* Where the shares begin, and what they stay within: something is left in every tier to be measured. */
-#define ZC_SHARE_RAW     (25u * ZC_SHARE_PERCENT)
-#define ZC_SHARE_FAST    (50u * ZC_SHARE_PERCENT)
+#define ZC_SHARE_RAW     (20u * ZC_SHARE_PERCENT)
+#define ZC_SHARE_FAST    (20u * ZC_SHARE_PERCENT)
 #define ZC_SHARE_MIN     (ZC_SHARE_PERCENT / 2)
 #define ZC_SHARE_MAX     (90u * ZC_SHARE_PERCENT)
 

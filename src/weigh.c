@@ -34,6 +34,17 @@ uint32_t zc_weigh_share(const struct zcache_tenant *t, enum zcache_tier tier)
     return percent == ZCACHE_AUTO ? zc_share_part(&t->share, tier) : percent * ZC_SHARE_PERCENT;
 }
 
+enum zcache_tier zc_weigh_next(const struct zcache_tenant *t, enum zcache_tier from)
+{
+    enum zcache_tier next = zc_tier_next(t->cache, from);
+
+    if (next == ZCACHE_TIER_FAST && zc_weigh_share(t, ZCACHE_TIER_FAST) <= ZC_SHARE_MIN &&
+        zc_tier_next(t->cache, next) < ZCACHE_TIERS) {
+        next = zc_tier_next(t->cache, next);
+    }
+    return next;
+}
+
 uint64_t zc_weigh_miss_ns(const struct zcache_tenant *t)
 {
     uint32_t us = t->cache->opt.miss_cost_us;
@@ -129,9 +140,11 @@ static uint64_t hits_from(const struct zcache_tenant *t, enum zcache_tier tier)
 void zc_weigh(struct zcache_tenant *t)
 {
     uint64_t now = zc_plat_now_ns();
-    uint64_t n_evicted;
+    uint64_t pages = atomic_load_explicit(&t->n_pages, memory_order_relaxed);
+    uint64_t n_evicted = evicted(t);
 
-    for (int tier = ZCACHE_TIER_FAST; tier < ZCACHE_TIERS; tier++) {
+    /* Before as much has left as there is, what was compressed had no time yet to be hit. */
+    for (int tier = ZCACHE_TIER_FAST; tier < ZCACHE_TIERS && n_evicted >= pages; tier++) {
         if (zc_worth_due(&t->worth[tier], now)) {
             zc_worth_judge(&t->worth[tier], now, hits_from(t, (enum zcache_tier)tier),
                            t->cache->opt.feed_percent);
@@ -140,9 +153,7 @@ void zc_weigh(struct zcache_tenant *t)
     if (!is_auto(t->cache)) {
         return;
     }
-    n_evicted = evicted(t);
-    if (zc_share_due(&t->share, n_evicted,
-                     atomic_load_explicit(&t->n_pages, memory_order_relaxed))) {
+    if (zc_share_due(&t->share, n_evicted, pages)) {
         judge_shares(t, n_evicted);
     }
 }

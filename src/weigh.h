@@ -14,6 +14,13 @@ void zc_weigh(struct zcache_tenant *t);
 /** zc_weigh_share() - part of its bytes that a tier, raw or fast, may have; of ZC_SHARE_ONE. */
 uint32_t zc_weigh_share(const struct zcache_tenant *t, enum zcache_tier tier);
 
+/**
+ * zc_weigh_next() - the tier that a page of @from is compressed for; ZCACHE_TIERS: none.
+ *
+ * As zc_tier_next(), but where hardly anything may be fast, raw pages become dense at once.
+ */
+enum zcache_tier zc_weigh_next(const struct zcache_tenant *t, enum zcache_tier from);
+
 /** zc_weigh_miss_ns() - what a miss costs: as the options say, as it was measured, or as usual. */
 uint64_t zc_weigh_miss_ns(const struct zcache_tenant *t);
 

@@ -63,11 +63,11 @@ enum zcache_policy {
  * @raw_percent:        share of a tenant's memory that may be raw before the shrinker compresses
  *                      its oldest raw pages: 0 to 100, where 0 compresses in the putting thread; or
  *                      ZCACHE_AUTO, the default: it follows what was measured, between 0.5 and 90,
- *                      from 25 on.  It falls while the pages that its bytes would hold if they were
+ *                      from 20 on.  It falls while the pages that its bytes would hold if they were
  *                      compressed save more time, as misses, than decoding would take.
  * @fast_percent:       share that may be in the fast tier before it is made dense: 0 to 100, where
- *                      100 turns the dense tier off; or ZCACHE_AUTO, the default, as above, from 50
- *                      on.  Raw and fast together may exceed 100.
+ *                      100 turns the dense tier off; or ZCACHE_AUTO, the default, as above, from 20
+ *                      on.  With 0 raw pages become dense at once.  Raw and fast together may exceed 100.
  * @fast_codec:         codec of the fast tier, "name" or "name:level"; "" is "lz4"; "none"
  *                      keeps pages raw.
  * @dense_codec:        codec of the dense tier; "" is "zstd:3"; "none" turns it off.

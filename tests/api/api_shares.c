@@ -10,8 +10,8 @@
 #define CAPACITY (8 * MIB)
 #define PAGES    12000u /* several times what fits raw */
 #define STEPS    400000u
-#define RAW0     250 /* where the shares begin, per thousand */
-#define FAST0    500
+#define RAW0     200 /* where the shares begin, per thousand */
+#define FAST0    200
 
 /* One read of a page, of which a few are asked for much more often than the others; a miss is put. */
 static void use(struct zcache_tenant *t, struct rng *rng)
