@@ -32,6 +32,7 @@
 #define PREPAID_SHARE  32u
 #define PREPAID_MIN    (UINT64_C(192) << 10)
 #define PREPAID_MAX    (UINT64_C(8) << 20)
+#define SAVE_BYTES     (UINT64_C(64) << 10)
 #define LIMBO_BYTES    (UINT64_C(64) << 10)
 #define LOG_WINDOW_NS  UINT64_C(1000000000)
 #define LOG_PER_WINDOW 10u
@@ -70,6 +71,25 @@ static bool prepaid_take(struct zcache *cache, uint64_t bytes)
         }
     }
     return false;
+}
+
+bool zc_core_save_up(struct zcache *cache, uint64_t bytes)
+{
+    uint64_t slack = zc_quota_slack(zc_quota_limit(&cache->account));
+    uint64_t want = bytes + cache->prepaid_max / 2; /* what it was made for goes on */
+    uint64_t have = atomic_load_explicit(&cache->prepaid, memory_order_relaxed);
+    uint64_t piece = ZC_MIN(zc_sub_sat(want, have), SAVE_BYTES);
+
+    if (piece > 0 && zc_quota_fits(&cache->account, piece + slack / 2, ZC_QUOTA_RECLAIM) &&
+        zc_quota_reserve(&cache->account, piece, ZC_QUOTA_RECLAIM) == NULL) {
+        have = atomic_fetch_add(&cache->prepaid, piece) + piece;
+    }
+    return have >= want;
+}
+
+bool zc_core_take_saved(struct zcache *cache, uint64_t bytes)
+{
+    return prepaid_take(cache, bytes);
 }
 
 static void note_refusal(struct zcache *cache, uint64_t bytes, bool by_pool)

@@ -14,6 +14,7 @@
 
 #include "batch.h"
 #include "mathx.h"
+#include "weigh.h"
 
 static void add_sums(struct zcache_tier_stats *tier, const struct zc_tier_sum *sum)
 {
@@ -75,6 +76,11 @@ static void set_account(const struct zcache_tenant *t, struct zcache_stats *out)
     out->gauge.limit_bytes =
         t->parent != NULL ? zc_quota_limit(t->account) : atomic_load(&t->cache->capacity);
     out->gauge.reserve_bytes = atomic_load(&t->reserve_bytes);
+    out->gauge.raw_share_permille =
+        zc_mul_div(zc_weigh_share(t, ZCACHE_TIER_RAW), 1000, ZC_SHARE_ONE);
+    out->gauge.fast_share_permille =
+        zc_mul_div(zc_weigh_share(t, ZCACHE_TIER_FAST), 1000, ZC_SHARE_ONE);
+    out->gauge.miss_cost_ns = zc_weigh_miss_ns(t);
 }
 
 static void set_cache(struct zcache *cache, struct zcache_stats *out)

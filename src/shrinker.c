@@ -308,6 +308,7 @@ static void relieve(struct zc_shrinker *s, struct zc_thread *th)
         } else {
             i++;
         }
+        zc_train_work(cache, th); /* it may take long to get down there */
     }
     s->retry_ns = 0;
     s->pressed = false;

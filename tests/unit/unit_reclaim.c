@@ -4,6 +4,7 @@
  * reservation gets that meets a limit.
  */
 #include <errno.h>
+#include <stdio.h>
 
 #include "batch.h"
 #include "inside.h"
@@ -147,6 +148,30 @@ static void what_is_over_its_share_gets_smaller_before_anything_leaves(void **st
     (void)zc_reclaim_end(&r, PAST);
     assert_true(r.got.evicted_pages > 0);
     teardown(&f);
+}
+
+/* Where nothing may be fast, a raw page is not compressed twice. */
+static void what_cannot_stay_fast_becomes_dense_at_once(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    for (unsigned fast = 0; fast <= 20; fast += 20) {
+        char options[64];
+
+        (void)snprintf(options, sizeof(options), "raw_percent=10,fast_percent=%u,start_percent=100",
+                       fast);
+        setup(&f, options);
+        put_n(f.t, 80, ZCACHE_CLEAN);
+        struct zc_reclaim r = begin(&f, ZC_RECLAIM_DEMOTE_ONLY);
+        (void)zc_reclaim_tenant(&r, f.t, MIB);
+        (void)zc_reclaim_end(&r, PAST);
+        const struct zcache_stats s = stats_of(f.t);
+        assert_true(s.tier[ZCACHE_TIER_DENSE].pages > 40);
+        assert_true((s.tier[ZCACHE_TIER_FAST].demotions > 0) == (fast > 0));
+        assert_true((s.tier[ZCACHE_TIER_FAST].pages > 0) == (fast > 0));
+        teardown(&f);
+    }
 }
 
 /*
@@ -524,6 +549,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_surplus_is_what_is_above_the_share),
         cmocka_unit_test(work_ahead_of_need_demotes_the_surplus_only),
         cmocka_unit_test(what_is_over_its_share_gets_smaller_before_anything_leaves),
+        cmocka_unit_test(what_cannot_stay_fast_becomes_dense_at_once),
         cmocka_unit_test(room_is_made_for_smaller_forms),
         cmocka_unit_test(a_reserve_is_left_to_its_tenant),
         cmocka_unit_test(the_oldest_go_first_and_no_more_than_asked),
