@@ -234,7 +234,7 @@ struct zc_thread *zc_core_thread_wait(struct zcache *cache)
     atomic_fetch_add(&cache->bell.urgent, 1);
     seq = zc_progress_begin(cache);
     while ((th = zc_core_thread(cache)) == NULL && zc_plat_now_ns() < deadline &&
-           !zc_quota_fits(&cache->account, THREAD_ROOM, ZC_QUOTA_RECLAIM)) {
+           !zc_quota_has_room(&cache->account, THREAD_ROOM, ZC_QUOTA_RECLAIM)) {
         zc_bell_ring(cache, ZC_BELL_URGENT);
         (void)zc_progress_wait(cache, &seq, ZC_MIN(deadline, zc_plat_deadline_ns(LOOK_MS)));
     }
@@ -450,7 +450,7 @@ void zc_core_look_at_slabs(struct zcache *cache)
     uint64_t resident =
         zc_sub_sat(atomic_load_explicit(&cache->bound.resident, memory_order_relaxed),
                    atomic_load_explicit(&cache->bound.unusable, memory_order_relaxed));
-    uint64_t charge = zc_sub_sat(zc_quota_charge(&cache->account),
+    uint64_t charge = zc_sub_sat(zc_quota_used_hint(&cache->account),
                                  atomic_load_explicit(&cache->prepaid, memory_order_relaxed));
 
     if (zc_core_is_sparse(cache, zc_sub_sat(zc_sub_sat(resident, charge), cache->opt.keep_bytes),
@@ -592,6 +592,7 @@ int zc_core_init(struct zcache *cache)
     int rc = make_pools(cache);
 
     zc_lock_init(&cache->admin, ZC_RANK_admin);
+    zc_stocks_init(&cache->stocks);
     zc_lock_init(&cache->progress.lock, ZC_RANK_leaf);
     zc_cond_init(&cache->progress.cond);
     zc_lock_init(&cache->bell.lock, ZC_RANK_leaf);
@@ -650,5 +651,6 @@ void zc_core_fini(struct zcache *cache)
     zc_lock_fini(&cache->bell.lock);
     zc_cond_fini(&cache->progress.cond);
     zc_lock_fini(&cache->progress.lock);
+    zc_stocks_fini(&cache->stocks);
     zc_lock_fini(&cache->admin);
 }

@@ -143,6 +143,7 @@ struct zcache {
     _Atomic uint64_t pressure_blind;
     _Atomic uint64_t pressure_bytes;
     struct zc_account account; /* the root's */
+    struct zc_stocks stocks;   /* of all accounts */
     struct zc_progress progress;
     struct zc_bell bell;
     struct zc_lock admin;

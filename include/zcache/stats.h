@@ -101,7 +101,9 @@ extern "C" {
 /* Gauges of a tenant. */
 #define ZCACHE_GAUGES(X)                                                                           \
     X(charge_bytes, gauge, bytes, "allocated bytes on the account of the tenant's subtree")        \
-    X(peak_charge_bytes, gauge, bytes, "highest charge so far")                                    \
+    X(stock_bytes, gauge, bytes,                                                                   \
+      "reserved for puts to come, until it is called in; beside the charge")                       \
+    X(peak_charge_bytes, gauge, bytes, "highest charge so far, stock included")                    \
     X(limit_bytes, gauge, bytes, "hard limit")                                                     \
     X(reserve_bytes, gauge, bytes, "charge that the shrinker leaves")                              \
     X(pages, gauge, pages, "pages cached")                                                         \
