@@ -263,6 +263,17 @@ void zc_core_spare_give(struct zcache *cache)
 
 /* ---- page memory --------------------------------------------------------------------------- */
 
+#define HUGE_BYTES                                                                                 \
+    (UINT64_C(64) << 20) /* less is known to the CPU's table of translations as it is */
+#define HUGE_WAIT_NS UINT64_C(1000000000)
+
+static ZC_COLD void ring_for_huge(struct zcache *cache)
+{
+    if (atomic_load_explicit(&cache->huge_planned, memory_order_relaxed) == 0) {
+        zc_bell_ring(cache, ZC_BELL_HUGE);
+    }
+}
+
 void *zc_core_alloc(struct zcache *cache, unsigned node, size_t size)
 {
     uint64_t refusals = atomic_load_explicit(&cache->bound.refusals, memory_order_relaxed);
@@ -274,6 +285,9 @@ void *zc_core_alloc(struct zcache *cache, unsigned node, size_t size)
         void *ptr = zc_pool_alloc(cache->pool[cache->topo.order[node][i]], size);
 
         if (ptr != NULL) {
+            if (ZC_UNLIKELY(atomic_load_explicit(&cache->bound.full, memory_order_relaxed) != 0)) {
+                ring_for_huge(cache);
+            }
             return ptr;
         }
     }
@@ -537,6 +551,8 @@ void zc_core_apply_capacity(struct zcache *cache)
 
 static int make_pools(struct zcache *cache)
 {
+    const bool huge = cache->opt.huge_pages == ZCACHE_HUGE_PAGES_AUTO && zc_plat_allows_huge();
+
     atomic_store(&cache->capacity, cache->opt.capacity_bytes);
     atomic_store(&cache->pressure_limit, UINT64_MAX);
     zc_quota_init(&cache->account, NULL, cache->opt.capacity_bytes);
@@ -549,6 +565,9 @@ static int make_pools(struct zcache *cache)
         }
         zc_pool_bind(cache->pool[i], &cache->bound);
         zc_pool_keep(cache->pool[i], cache->opt.keep_bytes / cache->topo.n_nodes);
+        if (huge) {
+            zc_pool_use_huge(cache->pool[i], HUGE_BYTES / cache->topo.n_nodes, HUGE_WAIT_NS);
+        }
     }
     return 0;
 }

@@ -96,6 +96,7 @@ static void set_cache(struct zcache *cache, struct zcache_stats *out)
 
         zc_pool_usage(cache->pool[i], &usage);
         out->cache.resident_bytes += usage.resident;
+        out->cache.huge_bytes += zc_pool_huge_bytes(cache->pool[i]);
     }
     out->cache.capacity_bytes = atomic_load(&cache->capacity);
     out->cache.effective_capacity_bytes = zc_quota_limit(&cache->account);

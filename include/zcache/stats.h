@@ -121,6 +121,7 @@ extern "C" {
 #define ZCACHE_CACHE_GAUGES(X)                                                                     \
     X(capacity_bytes, gauge, bytes, "bound of all charged memory")                                 \
     X(resident_bytes, gauge, bytes, "memory the pools hold from the system")                       \
+    X(huge_bytes, gauge, bytes, "part of it in the system's huge pages")                           \
     X(entry_bytes, gauge, bytes, "records of pages")                                               \
     X(index_bytes, gauge, bytes, "index")                                                          \
     X(tenant_bytes, gauge, bytes, "records of tenants")                                            \
