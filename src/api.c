@@ -573,8 +573,10 @@ static void drain(struct zcache_tenant *t,
                   struct zcache_shrink_result *result)
 {
     uint64_t limit = zc_quota_limit(t->account);
-    uint64_t excess = zc_sub_sat(zc_quota_charge(t->account), limit);
+    uint64_t excess;
 
+    zc_quota_call_in(t->account);
+    excess = zc_sub_sat(zc_quota_charge(t->account), limit);
     if (excess > 0 && timeout_ms > 0) {
         zc_reclaim_shrink(t, th, excess, zc_plat_deadline_ns(timeout_ms), result);
     }

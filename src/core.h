@@ -145,6 +145,7 @@ struct zcache {
     _Atomic uint64_t pressure_blind;
     _Atomic uint64_t pressure_bytes;
     struct zc_account account; /* the root's */
+    struct zc_stocks stocks;   /* of all accounts */
     struct zc_progress progress;
     struct zc_bell bell;
     struct zc_lock admin;
@@ -210,6 +211,19 @@ static inline const struct zc_mem *zc_core_mem(struct zcache *cache, enum zc_mem
  * zc_core_alloc_meta() - as that gives, but on @node, or the nearest that has some; freed through it.
  */
 void *zc_core_alloc_meta(struct zcache *cache, enum zc_mem_kind kind, unsigned node, size_t size);
+
+/**
+ * zc_core_save_up() - put a little of what room there is aside, for metadata of @bytes.
+ *
+ * At the limit there never is room for much at a time, and puts are faster.  What is put aside is for
+ * whatever metadata comes; half of the slack stays for reclaim.
+ *
+ * Return: whether there is enough now.
+ */
+bool zc_core_save_up(struct zcache *cache, uint64_t bytes);
+
+/** zc_core_take_saved() - take it, charged, to be given back by zc_quota_refund().  False: it is not there. */
+bool zc_core_take_saved(struct zcache *cache, uint64_t bytes);
 
 /** zc_core_thread() - the calling thread's state; NULL without memory. */
 static inline struct zc_thread *zc_core_thread(struct zcache *cache)

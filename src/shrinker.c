@@ -87,6 +87,18 @@ static uint64_t percent_of(const struct zcache *cache, uint32_t percent)
     return zc_mul_div(zc_quota_limit(&cache->account), percent, 100);
 }
 
+/* Whether it is time to make room; before it is, stocks are called in. */
+static bool past_background(struct zcache *cache)
+{
+    uint64_t mark = percent_of(cache, cache->opt.background_percent);
+
+    if (zc_quota_charge(&cache->account) <= mark) {
+        return false;
+    }
+    zc_quota_call_in(&cache->account);
+    return zc_quota_charge(&cache->account) > mark;
+}
+
 /* ---- shares -------------------------------------------------------------------------------- */
 
 static uint64_t own_bytes(struct zcache_tenant *t)
@@ -232,12 +244,14 @@ static enum visit visit(struct zc_shrinker *s,
 static bool pass(struct zc_shrinker *s, struct zc_thread *th, struct division *d)
 {
     struct zcache *cache = s->cache;
-    uint64_t missing = zc_sub_sat(zc_quota_charge(&cache->account), d->target);
     uint32_t start = s->cursor;
     unsigned failures = 0;
     bool wrapped = false;
     bool freed = false;
+    uint64_t missing;
 
+    zc_quota_call_in(&cache->account);
+    missing = zc_sub_sat(zc_quota_charge(&cache->account), d->target);
     atomic_fetch_add(&cache->bell.rounds, 1);
     divide(cache, d);
     while (failures < FAILURES_MAX && !stopping(cache) &&
@@ -310,6 +324,7 @@ static void relieve(struct zc_shrinker *s, struct zc_thread *th)
         } else {
             i++;
         }
+        zc_train_work(cache, th); /* it may take long to get down there */
     }
     s->retry_ns = 0;
     s->pressed = false;
@@ -323,7 +338,7 @@ static void drain_limits(struct zc_shrinker *s, struct zc_thread *th)
     struct zcache_tenant *t;
 
     while ((t = zc_tenant_next(s->cache->root, &cursor)) != NULL) {
-        uint64_t excess = zc_sub_sat(zc_quota_charge(t->account), zc_quota_limit(t->account));
+        uint64_t excess = zc_sub_sat(zc_quota_used(t->account), zc_quota_limit(t->account));
         struct zcache_shrink_result result;
 
         if (excess > 0 && t->parent != NULL) {
@@ -374,7 +389,7 @@ static void compress_ahead(struct zc_shrinker *s, struct zc_thread *th)
     struct zcache *cache = s->cache;
 
     while (!stopping(cache) && compress_once(s, th)) {
-        if (zc_quota_charge(&cache->account) > percent_of(cache, cache->opt.background_percent)) {
+        if (past_background(cache)) {
             return; /* pressure goes first */
         }
     }
@@ -429,8 +444,7 @@ static void round_of_work(struct zc_shrinker *s, struct zc_thread *th, uint32_t 
     if ((reasons & ZC_BELL_DRAIN) != 0 || reasons == 0) {
         drain_limits(s, th);
     }
-    if (atomic_load(&cache->bell.urgent) > 0 ||
-        zc_quota_charge(&cache->account) > percent_of(cache, cache->opt.background_percent)) {
+    if (atomic_load(&cache->bell.urgent) > 0 || past_background(cache)) {
         s->pressed = true;
     }
     if (s->pressed) {
@@ -442,8 +456,7 @@ static void round_of_work(struct zc_shrinker *s, struct zc_thread *th, uint32_t 
     compress_ahead(s, th);
     compact(s, th);
     make_huge(s);
-    if (zc_quota_charge(&cache->account) > percent_of(cache, cache->opt.background_percent) &&
-        s->retry_ns == 0) {
+    if (past_background(cache) && s->retry_ns == 0) {
         s->retry_ns = zc_plat_now_ns(); /* more came while we compressed: go on at once */
     }
     zc_epoch_drain(th->epoch); /* nothing waits in limbo while we sleep */
