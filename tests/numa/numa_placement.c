@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #define RAW "raw_percent=100,start_percent=100"
 
@@ -60,6 +61,67 @@ static void a_bound_tenant_stays_on_its_node(void **state)
     }
     run_anywhere();
     close_cache(cache);
+}
+
+enum {
+    HUGE_SLABS = 2 * 102 /* of 5 pages, and each 102nd of 6: they fill two chunks */
+};
+
+static size_t huge_slab_bytes(unsigned i)
+{
+    return i % 102 == 0 ? 6 * PAGE : 5 * PAGE;
+}
+
+static bool has_huge_pages(void)
+{
+    void *ptr = zc_plat_map(ZC_POOL_CHUNK, ZC_POOL_CHUNK, -1);
+    enum zc_plat_huge got;
+
+    assert_non_null(ptr);
+    *(volatile char *)ptr = 1;
+    got = zc_plat_make_huge(ptr, ZC_POOL_CHUNK);
+    zc_plat_unmap(ptr, ZC_POOL_CHUNK);
+    return got == ZC_PLAT_HUGE_MADE;
+}
+
+/* Full chunks become huge pages of their node, whoever asks for it, and are split there. */
+static void huge_pages_are_of_their_node(void **state)
+{
+    static char *slab[HUGE_SLABS];
+
+    (void)state;
+    if (!has_huge_pages()) {
+        skip();
+    }
+    for (unsigned n = 0; n < machine.n_nodes; n++) {
+        const int id = machine.node[n].id;
+        struct zc_pool *pool;
+
+        assert_int_equal(zc_pool_create(n, id, &pool), 0);
+        zc_pool_use_huge(pool, 0, 0);
+        run_on(&machine.node[(n + 1) % machine.n_nodes]);
+        for (unsigned i = 0; i < HUGE_SLABS; i++) {
+            slab[i] = zc_pool_alloc_pages(pool, huge_slab_bytes(i));
+            assert_non_null(slab[i]);
+            memset(slab[i], 1, huge_slab_bytes(i));
+        }
+        assert_int_equal(zc_pool_make_huge(pool, zc_plat_deadline_ns(60000)), 0);
+        assert_int_equal(zc_pool_huge_bytes(pool), 2 * ZC_POOL_CHUNK);
+        for (unsigned i = 0; i < HUGE_SLABS; i++) {
+            assert_int_equal(node_of(slab[i]), id);
+        }
+        zc_pool_free(slab[0], huge_slab_bytes(0));
+        zc_pool_free(slab[102], huge_slab_bytes(102));
+        assert_int_equal(zc_pool_huge_bytes(pool), 0);
+        for (unsigned i = 0; i < HUGE_SLABS; i++) {
+            if (i % 102 != 0) {
+                assert_int_equal(node_of(slab[i]), id);
+                zc_pool_free(slab[i], huge_slab_bytes(i));
+            }
+        }
+        zc_pool_destroy(&pool);
+    }
+    run_anywhere();
 }
 
 /* Compressed and made raw again, by a thread elsewhere, a page is still at home. */
@@ -184,6 +246,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pages_lie_where_they_were_put),
         cmocka_unit_test(a_bound_tenant_stays_on_its_node),
+        cmocka_unit_test(huge_pages_are_of_their_node),
         cmocka_unit_test(pages_stay_at_home_through_the_tiers),
         cmocka_unit_test(a_replaced_page_moves_to_the_new_putter),
         cmocka_unit_test(one_node_may_use_the_whole_capacity),
