@@ -255,6 +255,9 @@ int zcache_put_many(struct zcache_tenant *tenant,
     }
     stall = zc_stall_of(tenant->cache);
     for (size_t i = 0; i < n; i++) {
+        if (i % ZC_PAGE_AHEAD == 0) {
+            zc_page_expect(tenant, th, &pages[i], ZC_MIN(n - i, ZC_PAGE_AHEAD));
+        }
         pages[i].status = zc_put(tenant, th, pages[i].key, pages[i].data, pages[i].len,
                                  pages[i].tag, flags, &stall);
         first = first == 0 && pages[i].status < 0 ? pages[i].status : first;

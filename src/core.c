@@ -32,6 +32,7 @@
 #define PREPAID_SHARE  32u
 #define PREPAID_MIN    (UINT64_C(192) << 10)
 #define PREPAID_MAX    (UINT64_C(8) << 20)
+#define SAVE_BYTES     (UINT64_C(64) << 10)
 #define LIMBO_BYTES    (UINT64_C(64) << 10)
 #define LOG_WINDOW_NS  UINT64_C(1000000000)
 #define LOG_PER_WINDOW 10u
@@ -70,6 +71,25 @@ static bool prepaid_take(struct zcache *cache, uint64_t bytes)
         }
     }
     return false;
+}
+
+bool zc_core_save_up(struct zcache *cache, uint64_t bytes)
+{
+    uint64_t slack = zc_quota_slack(zc_quota_limit(&cache->account));
+    uint64_t want = bytes + cache->prepaid_max / 2; /* what it was made for goes on */
+    uint64_t have = atomic_load_explicit(&cache->prepaid, memory_order_relaxed);
+    uint64_t piece = ZC_MIN(zc_sub_sat(want, have), SAVE_BYTES);
+
+    if (piece > 0 && zc_quota_fits(&cache->account, piece + slack / 2, ZC_QUOTA_RECLAIM) &&
+        zc_quota_reserve(&cache->account, piece, ZC_QUOTA_RECLAIM) == NULL) {
+        have = atomic_fetch_add(&cache->prepaid, piece) + piece;
+    }
+    return have >= want;
+}
+
+bool zc_core_take_saved(struct zcache *cache, uint64_t bytes)
+{
+    return prepaid_take(cache, bytes);
 }
 
 static void note_refusal(struct zcache *cache, uint64_t bytes, bool by_pool)
@@ -243,6 +263,17 @@ void zc_core_spare_give(struct zcache *cache)
 
 /* ---- page memory --------------------------------------------------------------------------- */
 
+#define HUGE_BYTES                                                                                 \
+    (UINT64_C(64) << 20) /* less is known to the CPU's table of translations as it is */
+#define HUGE_WAIT_NS UINT64_C(1000000000)
+
+static ZC_COLD void ring_for_huge(struct zcache *cache)
+{
+    if (atomic_load_explicit(&cache->huge_planned, memory_order_relaxed) == 0) {
+        zc_bell_ring(cache, ZC_BELL_HUGE);
+    }
+}
+
 void *zc_core_alloc(struct zcache *cache, unsigned node, size_t size)
 {
     uint64_t refusals = atomic_load_explicit(&cache->bound.refusals, memory_order_relaxed);
@@ -254,6 +285,9 @@ void *zc_core_alloc(struct zcache *cache, unsigned node, size_t size)
         void *ptr = zc_pool_alloc(cache->pool[cache->topo.order[node][i]], size);
 
         if (ptr != NULL) {
+            if (ZC_UNLIKELY(atomic_load_explicit(&cache->bound.full, memory_order_relaxed) != 0)) {
+                ring_for_huge(cache);
+            }
             return ptr;
         }
     }
@@ -517,6 +551,8 @@ void zc_core_apply_capacity(struct zcache *cache)
 
 static int make_pools(struct zcache *cache)
 {
+    const bool huge = cache->opt.huge_pages == ZCACHE_HUGE_PAGES_AUTO && zc_plat_allows_huge();
+
     atomic_store(&cache->capacity, cache->opt.capacity_bytes);
     atomic_store(&cache->pressure_limit, UINT64_MAX);
     zc_quota_init(&cache->account, NULL, cache->opt.capacity_bytes);
@@ -529,6 +565,9 @@ static int make_pools(struct zcache *cache)
         }
         zc_pool_bind(cache->pool[i], &cache->bound);
         zc_pool_keep(cache->pool[i], cache->opt.keep_bytes / cache->topo.n_nodes);
+        if (huge) {
+            zc_pool_use_huge(cache->pool[i], HUGE_BYTES / cache->topo.n_nodes, HUGE_WAIT_NS);
+        }
     }
     return 0;
 }

@@ -40,17 +40,19 @@
 #include "reclaim.h"
 #include "train.h"
 
-#define FAILURES_MAX 16u
-#define VISIT_MIN    (UINT64_C(4) << 10)
-#define VISIT_MAX    (UINT64_C(256) << 10)
-#define QUIET_MIN_MS 1u
-#define QUIET_MAX_MS 100u
-#define QUIET_TIMES  9u                   /* the CPU time of a look that freed nothing */
-#define QUIET_MAX_NS UINT64_C(1000000000) /* so that what becomes free is found soon */
-#define OWN_WEIGHT   UINT64_C(100)        /* of an inner tenant's own pages, beside its children */
-#define AHEAD_MIN    (UINT64_C(16) << 10)
-#define COMPACT_MS   1000u
-#define LATER_MS     250u /* when a stream may be over, whose pages were not worth compressing */
+#define FAILURES_MAX  16u
+#define VISIT_MIN     (UINT64_C(4) << 10)
+#define VISIT_MAX     (UINT64_C(256) << 10)
+#define QUIET_MIN_MS  1u
+#define QUIET_MAX_MS  100u
+#define QUIET_TIMES   9u                   /* the CPU time of a look that freed nothing */
+#define QUIET_MAX_NS  UINT64_C(1000000000) /* so that what becomes free is found soon */
+#define OWN_WEIGHT    UINT64_C(100)        /* of an inner tenant's own pages, beside its children */
+#define AHEAD_MIN     (UINT64_C(16) << 10)
+#define COMPACT_MS    1000u
+#define HUGE_MS       50u
+#define HUGE_PAUSE_MS 50u
+#define LATER_MS      250u /* when a stream may be over, whose pages were not worth compressing */
 
 struct zc_shrinker {
     pthread_t id;
@@ -322,6 +324,7 @@ static void relieve(struct zc_shrinker *s, struct zc_thread *th)
         } else {
             i++;
         }
+        zc_train_work(cache, th); /* it may take long to get down there */
     }
     s->retry_ns = 0;
     s->pressed = false;
@@ -411,6 +414,26 @@ static void compact(struct zc_shrinker *s, struct zc_thread *th)
     }
 }
 
+/* ---- huge pages ---------------------------------------------------------------------------- */
+
+/* For chunks that have been full for a while; it comes back for others, now and then. */
+static void make_huge(struct zc_shrinker *s)
+{
+    struct zcache *cache = s->cache;
+    uint64_t when = 0;
+
+    atomic_store(&cache->bound.full, 0);
+    for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
+        uint64_t next = zc_pool_make_huge(cache->pool[i], zc_plat_deadline_ns(HUGE_MS));
+
+        when = next == 0 || (when != 0 && when < next) ? when : next;
+    }
+    atomic_store(&cache->huge_planned, when != 0);
+    if (when != 0) {
+        look_again_at(s, ZC_MAX(when, zc_plat_deadline_ns(HUGE_PAUSE_MS)));
+    }
+}
+
 /* ---- thread -------------------------------------------------------------------------------- */
 
 static void round_of_work(struct zc_shrinker *s, struct zc_thread *th, uint32_t reasons)
@@ -432,6 +455,7 @@ static void round_of_work(struct zc_shrinker *s, struct zc_thread *th, uint32_t 
     }
     compress_ahead(s, th);
     compact(s, th);
+    make_huge(s);
     if (past_background(cache) && s->retry_ns == 0) {
         s->retry_ns = zc_plat_now_ns(); /* more came while we compressed: go on at once */
     }

@@ -314,6 +314,7 @@ static void record_fill(struct zcache_tenant *t,
     for (int tier = 0; tier < ZCACHE_TIERS; tier++) {
         zc_worth_init(&t->worth[tier]);
     }
+    zc_share_init(&t->share);
     (void)memset(&t->learn, 0, sizeof(t->learn));
     for (unsigned i = 0; i < t->cache->topo.n_nodes; i++) {
         zc_lru_use_probation(t->lru[i],

@@ -15,6 +15,7 @@
 #include "core.h"
 #include "ghost.h"
 #include "lru.h"
+#include "share.h"
 #include "worth.h"
 
 enum zc_tenant_state {
@@ -95,6 +96,7 @@ struct zcache_tenant {
     _Atomic uint32_t cursor;      /* slot after which a sweep of the subtree goes on */
     _Atomic uint64_t raw_surplus; /* asked of the shrinker: raw pages to demote ahead of need */
     struct zc_worth worth[ZCACHE_TIERS];
+    struct zc_share share;
     struct zc_learn learn;
     _Atomic(struct zc_hist *) hist; /* ZCACHE_LATENCIES, made at the first sample */
     struct zc_ghost ghost;          /* of all nodes; not used with plain LRU */
