@@ -9,7 +9,7 @@
 #include <pthread.h>
 
 #define PLAIN "fast=none,dense=none"
-#define PAGES 400u
+#define PAGES UINT64_C(400)
 
 static const char *const policies[] = {PLAIN, PLAIN ",policy=lru"};
 
