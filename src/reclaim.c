@@ -36,6 +36,7 @@
 #include "mathx.h"
 #include "sync_point.h"
 #include "tier.h"
+#include "weigh.h"
 
 #define BATCH      32u
 #define BATCH_MIN  4u
@@ -288,26 +289,25 @@ static uint64_t queue_bytes(const struct zc_lru_view *v, enum zc_queue queue, en
 }
 
 /* Bytes that a tier may have, of all but those of scans, which come and go as they are. */
-static uint64_t tier_share(const struct zcache *cache,
+static uint64_t tier_share(const struct zcache_tenant *tenant,
                            const struct zc_lru_view *v,
                            enum zcache_tier tier)
 {
-    uint64_t percent = tier == ZCACHE_TIER_RAW ? cache->opt.raw_percent : cache->opt.fast_percent;
     uint64_t total = 0;
 
     for (int t = 0; t < ZCACHE_TIERS; t++) {
         total += v->tier[t].allocated_bytes - queue_bytes(v, ZC_QUEUE_SCAN, (enum zcache_tier)t);
     }
-    return zc_mul_div(total, percent, 100);
+    return zc_mul_div(total, zc_weigh_share(tenant, tier), ZC_SHARE_ONE);
 }
 
 /* Bytes of a tier above its share of all the tenant has on this node. */
-static uint64_t tier_surplus(const struct zcache *cache,
+static uint64_t tier_surplus(const struct zcache_tenant *tenant,
                              const struct zc_lru_view *v,
                              enum zcache_tier tier)
 {
     return zc_sub_sat(v->tier[tier].allocated_bytes - queue_bytes(v, ZC_QUEUE_SCAN, tier),
-                      tier_share(cache, v, tier));
+                      tier_share(tenant, v, tier));
 }
 
 /* About how many pages of a tier make up @bytes, at least one, at most a batch. */
@@ -350,10 +350,13 @@ static bool evict_from(struct work *w, enum zc_queue queue, uint64_t max)
     return false;
 }
 
-/* Demotes @n pages of a list if there is a denser tier and the list has looks left. */
-static bool demote_from(struct work *w, enum zc_queue queue, enum zcache_tier from, unsigned n)
+/* Demotes @n pages of a list to a denser tier, if there is one and the list has looks left. */
+static bool demote_from(struct work *w,
+                        enum zc_queue queue,
+                        enum zcache_tier from,
+                        enum zcache_tier to,
+                        unsigned n)
 {
-    enum zcache_tier to = zc_tier_next(w->r->cache, from);
     unsigned list = zc_lru_list(queue, from);
 
     if (to == ZCACHE_TIERS || w->left.demote[list] == 0) {
@@ -361,26 +364,6 @@ static bool demote_from(struct work *w, enum zc_queue queue, enum zcache_tier fr
     }
     w->freed += demote_batch(w->r, w->t, w->lru, list, to, &w->left, n);
     return true;
-}
-
-/* Hits of pages in the form of a tier, promotions by pins included. */
-static uint64_t hits_in(const struct zcache_tenant *t, enum zcache_tier tier)
-{
-    return zc_stat_read(t->stat,
-                        tier == ZCACHE_TIER_FAST ? ZC_C_get_hits_fast : ZC_C_get_hits_dense) +
-           zc_stat_tier_read(t->stat, tier, ZC_TC_promotions);
-}
-
-static void judge(struct zcache_tenant *t)
-{
-    uint64_t now = zc_plat_now_ns();
-
-    for (int tier = ZCACHE_TIER_FAST; tier < ZCACHE_TIERS; tier++) {
-        if (zc_worth_due(&t->worth[tier], now)) {
-            zc_worth_judge(&t->worth[tier], now, hits_in(t, (enum zcache_tier)tier),
-                           t->cache->opt.feed_percent);
-        }
-    }
 }
 
 static bool is_worth_it(struct zc_reclaim *r, struct zcache_tenant *t, enum zcache_tier tier)
@@ -410,7 +393,7 @@ static bool pass_by(struct work *w, unsigned list, unsigned n)
 static bool probation_first(const struct work *w)
 {
     return queue_bytes(&w->view, ZC_QUEUE_NEW, ZCACHE_TIER_RAW) >
-           tier_share(w->r->cache, &w->view, ZCACHE_TIER_RAW) / 2;
+           tier_share(w->t, &w->view, ZCACHE_TIER_RAW) / 2;
 }
 
 /* The queue whose pages of a tier move down first.  False: neither has looks left. */
@@ -429,14 +412,14 @@ static bool demote_surplus(struct work *w)
 {
     for (int i = ZCACHE_TIER_RAW; i < ZCACHE_TIER_DENSE && !w->left.no_room; i++) {
         enum zcache_tier from = (enum zcache_tier)i;
-        enum zcache_tier to = zc_tier_next(w->r->cache, from);
+        enum zcache_tier to = zc_weigh_next(w->t, from);
         const struct zc_tier_sum *sum = &w->view.tier[from];
-        uint64_t surplus = tier_surplus(w->r->cache, &w->view, from);
+        uint64_t surplus = tier_surplus(w->t, &w->view, from);
         unsigned n = ZC_MIN(batch_for(sum, w->want), pages_in(sum, surplus));
         enum zc_queue queue;
 
         if (surplus > 0 && to < ZCACHE_TIERS && pick_queue(w, from, &queue) &&
-            (is_worth_it(w->r, w->t, to) ? demote_from(w, queue, from, n)
+            (is_worth_it(w->r, w->t, to) ? demote_from(w, queue, from, to, n)
                                          : pass_by(w, zc_lru_list(queue, from), n))) {
             return true;
         }
@@ -449,9 +432,10 @@ static bool demote_any(struct work *w)
 {
     for (int from = ZCACHE_TIER_RAW; from < ZCACHE_TIER_DENSE; from++) {
         unsigned n = batch_for(&w->view.tier[from], w->want);
+        enum zcache_tier to = zc_tier_next(w->r->cache, (enum zcache_tier)from);
 
         for (int queue = 0; queue < ZC_QUEUES; queue++) {
-            if (demote_from(w, (enum zc_queue)queue, (enum zcache_tier)from, n)) {
+            if (demote_from(w, (enum zc_queue)queue, (enum zcache_tier)from, to, n)) {
                 return true;
             }
         }
@@ -549,7 +533,7 @@ uint64_t zc_reclaim_tenant(struct zc_reclaim *r, struct zcache_tenant *t, uint64
         want_bytes = ZC_MIN(want_bytes, zc_tenant_spare(t));
     }
     if ((r->mode & ZC_RECLAIM_STREAM) != 0) {
-        judge(t);
+        zc_weigh(t);
     }
     fit_ghost(r, t);
     for (unsigned node = first_node(r); node < end && freed + promised(r) < want_bytes; node++) {
@@ -626,7 +610,7 @@ uint64_t zc_reclaim_surplus(struct zcache_tenant *t)
     zc_tenant_view(t, &view);
     for (int from = ZCACHE_TIER_RAW; from < ZCACHE_TIER_DENSE; from++) {
         if (zc_tier_next(t->cache, (enum zcache_tier)from) < ZCACHE_TIERS) {
-            surplus += tier_surplus(t->cache, &view, (enum zcache_tier)from);
+            surplus += tier_surplus(t, &view, (enum zcache_tier)from);
         }
     }
     return surplus;

@@ -53,7 +53,7 @@ static struct shrink_pass shrink_pass(struct zcache_tenant *top,
 {
     struct zc_reclaim r =
         zc_reclaim_begin(top->cache, th, top, mode | ZC_RECLAIM_STREAM, deadline_ns);
-    struct shrink_pass p;
+    struct shrink_pass p = {.held = false};
 
     p.freed = zc_reclaim_subtree(&r, top, first, want);
     p.unexplained = zc_sub_sat(zc_quota_charge(top->account), r.seen_bytes);
@@ -172,12 +172,12 @@ static int wait_capacity(struct zcache_tenant *t,
     /* Only the capacity is waited for: a limit below it is the caller's to shrink under. */
     atomic_fetch_add(&bell->urgent, 1);
     seq = zc_progress_begin_room(cache);
-    while (!zc_quota_fits(&cache->account, bytes, ZC_QUOTA_PUT) && rc == 0) {
+    while (!zc_quota_has_room(&cache->account, bytes, ZC_QUOTA_PUT) && rc == 0) {
         zc_bell_ring(cache, ZC_BELL_URGENT);
         /* It may fit before there is so much room that somebody wakes us for it. */
         (void)zc_progress_wait(cache, &seq, ZC_MIN(deadline_ns, zc_plat_deadline_ns(RETRY_MS)));
         if (zc_plat_now_ns() >= deadline_ns || atomic_load(&bell->fruitless) > fruitless + 1) {
-            rc = zc_quota_fits(&cache->account, bytes, ZC_QUOTA_PUT) ? 0 : -ENOSPC;
+            rc = zc_quota_has_room(&cache->account, bytes, ZC_QUOTA_PUT) ? 0 : -ENOSPC;
         }
     }
     zc_progress_end_room(cache);
@@ -227,7 +227,7 @@ int zc_reclaim_reserve(struct zcache_tenant *t,
                        unsigned flags,
                        struct zc_stall *stall)
 {
-    struct zc_account *level = zc_quota_reserve(t->account, bytes, ZC_QUOTA_PUT);
+    struct zc_account *level = zc_quota_take(t->account, bytes);
     struct patience patience = {0, 0};
     uint64_t start;
     int rc = 0;
@@ -295,6 +295,7 @@ void zc_reclaim_shrink_node(struct zcache_tenant *top,
     *out = (struct zcache_shrink_result){0};
     /* What others freed before is not ours to report. */
     (void)zc_epoch_drain_until(th->epoch, deadline_ns);
+    zc_quota_call_in(top->account);
     while (out->freed_bytes < want_bytes && pass < ZC_ARRAY_SIZE(passes)) {
         unsigned mode = passes[pass] & ~(failing ? (unsigned)ZC_RECLAIM_INSIST : 0u);
         struct zc_reclaim r = zc_reclaim_begin(top->cache, th, top, mode, deadline_ns);

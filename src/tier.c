@@ -339,8 +339,10 @@ enum zc_tier_outcome zc_tier_demote(struct zcache *cache,
 
 enum zcache_tier zc_tier_next(const struct zcache *cache, enum zcache_tier from)
 {
+    const uint32_t fast = cache->opt.fast_percent;
+
     for (int t = (int)from + 1; t < ZCACHE_TIERS; t++) {
-        bool off = t == ZCACHE_TIER_DENSE && cache->opt.fast_percent >= 100;
+        bool off = t == ZCACHE_TIER_DENSE && fast >= 100 && fast != ZCACHE_AUTO;
 
         if (!off && atomic_load_explicit(&cache->codec[t], memory_order_relaxed) != 0) {
             return (enum zcache_tier)t;
