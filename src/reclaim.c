@@ -48,7 +48,7 @@
 #define BATCH_MIN   4u
 #define AHEAD_BYTES (UINT64_C(128) << 10) /* a synchronous shrink frees this much more than asked */
 #define RETRY_MS    5u
-#define COMPACT_NS  UINT64_C(20000000)  /* a walk through the slabs is gone on with the next time */
+#define COMPACT_NS  UINT64_C(100000000) /* a walk through the slabs is gone on with the next time */
 #define PATIENCE_NS UINT64_C(250000000) /* many times what a preempted thread holds pages for */
 
 struct zc_reclaim zc_reclaim_begin(struct zcache *cache,
