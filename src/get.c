@@ -89,6 +89,10 @@ static int hit(const struct zc_where *w,
     if (h->word == 0) {
         return ZCACHE_MISS;
     }
+    if (!zc_word_is_same(
+            h->word)) { /* the next line, without waiting for the head that leads there */
+        __builtin_prefetch((const char *)zc_word_payload(h->word) + ZC_CACHE_LINE);
+    }
     h->len = zc_word_is_same(h->word) ? zc_word_same_len(h->word)
                                       : zc_payload_raw_len(zc_word_payload(h->word));
     h->kind = form_of(w->cache, h->word);
@@ -354,6 +358,10 @@ int zc_get_many(struct zcache_tenant *t,
     for (size_t i = 0; i < n; i++) {
         struct zc_where w = zc_page_where(t, th, pages[i].key);
         struct hit h;
+
+        if (i % ZC_PAGE_AHEAD == 0) {
+            zc_page_expect(t, th, &pages[i], ZC_MIN(n - i, ZC_PAGE_AHEAD));
+        }
 
         pages[i].status =
             look(&w, pages[i].key, pages[i].buf, pages[i].cap, &pages[i].len, flags, stall, &h);

@@ -46,6 +46,7 @@ enum kind {
     FULL,
     PRESSURE,
     POLICY,
+    HUGE_PAGES,
     CODEC
 };
 
@@ -155,6 +156,12 @@ static const struct option options[] = {
         0,
         3600000000,
         "auto or a whole number from 0 to 3600000000"),
+    ROW("huge_pages",
+        HUGE_PAGES,
+        huge_pages,
+        ZCACHE_HUGE_PAGES_AUTO,
+        ZCACHE_HUGE_PAGES_OFF,
+        "auto or off"),
 };
 
 static const char *const full_names[] = {
@@ -173,6 +180,11 @@ static const char *const pressure_names[] = {
 static const char *const policy_names[] = {
     [ZCACHE_POLICY_S3FIFO] = "s3fifo",
     [ZCACHE_POLICY_LRU] = "lru",
+};
+
+static const char *const huge_pages_names[] = {
+    [ZCACHE_HUGE_PAGES_AUTO] = "auto",
+    [ZCACHE_HUGE_PAGES_OFF] = "off",
 };
 
 /* ---- the members ------------------------------------------------------------------------------
@@ -386,6 +398,9 @@ static bool parse_value(struct zcache_options *opts, const struct option *o, str
             return true;
         }
         ok = parse_number(s, &value) && value != ZCACHE_AUTO;
+        break;
+    case HUGE_PAGES:
+        ok = parse_name(s, huge_pages_names, ZC_ARRAY_SIZE(huge_pages_names), &value);
         break;
     case NUMBER:
     case POWER:

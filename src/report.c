@@ -71,7 +71,11 @@ static void add_tenant(struct zcache_tenant *t, struct zcache_stats *out)
 
 static void set_account(const struct zcache_tenant *t, struct zcache_stats *out)
 {
-    out->gauge.charge_bytes = zc_quota_charge(t->account);
+    uint64_t charge = zc_quota_charge(t->account);
+    uint64_t stock = ZC_MIN(zc_quota_stock(t->account), charge);
+
+    out->gauge.charge_bytes = charge - stock;
+    out->gauge.stock_bytes = stock;
     out->gauge.peak_charge_bytes = atomic_load(&t->account->peak);
     out->gauge.limit_bytes =
         t->parent != NULL ? zc_quota_limit(t->account) : atomic_load(&t->cache->capacity);
@@ -92,6 +96,7 @@ static void set_cache(struct zcache *cache, struct zcache_stats *out)
 
         zc_pool_usage(cache->pool[i], &usage);
         out->cache.resident_bytes += usage.resident;
+        out->cache.huge_bytes += zc_pool_huge_bytes(cache->pool[i]);
     }
     out->cache.capacity_bytes = atomic_load(&cache->capacity);
     out->cache.effective_capacity_bytes = zc_quota_limit(&cache->account);

@@ -74,7 +74,8 @@ struct zcache_tenant {
     struct zc_list free; /* on the list of closed records */
     uint64_t forward_id; /* closed: the parent's id */
     /* atomic */
-    struct zc_account own; /* account of all but the root */
+    struct zc_account own;  /* account of all but the root */
+    struct zc_stock *stock; /* of its account; set once */
     _Atomic uint64_t reserve_bytes;
     _Atomic uint32_t weight;
     _Atomic uint32_t writeback;

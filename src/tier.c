@@ -24,6 +24,8 @@
 #include "sync_point.h"
 #include "train.h"
 
+#define SECTION_NS UINT64_C(5000000) /* many times what a section takes */
+
 /* ---- demote -------------------------------------------------------------------------------- */
 
 /* What a page looks like at first; the word's memory may go as soon as the section ends. */
@@ -166,7 +168,7 @@ static bool reserve(const struct zc_where *w, size_t bytes)
     if (zc_quota_reserve(account, bytes, ZC_QUOTA_RECLAIM) == NULL) {
         return true;
     }
-    zc_epoch_drain(w->thread->epoch);
+    (void)zc_epoch_drain_until(w->thread->epoch, zc_plat_now_ns() + SECTION_NS);
     return zc_quota_reserve(account, bytes, ZC_QUOTA_RECLAIM) == NULL;
 }
 

@@ -101,7 +101,9 @@ extern "C" {
 /* Gauges of a tenant. */
 #define ZCACHE_GAUGES(X)                                                                           \
     X(charge_bytes, gauge, bytes, "allocated bytes on the account of the tenant's subtree")        \
-    X(peak_charge_bytes, gauge, bytes, "highest charge so far")                                    \
+    X(stock_bytes, gauge, bytes,                                                                   \
+      "reserved for puts to come, until it is called in; beside the charge")                       \
+    X(peak_charge_bytes, gauge, bytes, "highest charge so far, stock included")                    \
     X(limit_bytes, gauge, bytes, "hard limit")                                                     \
     X(reserve_bytes, gauge, bytes, "charge that the shrinker leaves")                              \
     X(pages, gauge, pages, "pages cached")                                                         \
@@ -119,6 +121,7 @@ extern "C" {
 #define ZCACHE_CACHE_GAUGES(X)                                                                     \
     X(capacity_bytes, gauge, bytes, "bound of all charged memory")                                 \
     X(resident_bytes, gauge, bytes, "memory the pools hold from the system")                       \
+    X(huge_bytes, gauge, bytes, "part of it in the system's huge pages")                           \
     X(entry_bytes, gauge, bytes, "records of pages")                                               \
     X(index_bytes, gauge, bytes, "index")                                                          \
     X(tenant_bytes, gauge, bytes, "records of tenants")                                            \

@@ -51,6 +51,12 @@ enum zcache_policy {
     ZCACHE_POLICY_LRU = 1     /* the oldest, with a second chance */
 };
 
+/** enum zcache_huge_pages - whether the cache asks for the system's huge pages. */
+enum zcache_huge_pages {
+    ZCACHE_HUGE_PAGES_AUTO = 0, /* for memory that is full, of a cache that is large */
+    ZCACHE_HUGE_PAGES_OFF = 1
+};
+
 /* Of an option: what it should be is found out while the cache runs. */
 #define ZCACHE_AUTO UINT32_MAX
 
@@ -115,6 +121,9 @@ enum zcache_policy {
  * @miss_cost_us:       what a miss costs, for shares that follow it: microseconds, up to 3600000000; or
  *                      ZCACHE_AUTO, the default: as long as the store's reads took on average, 200
  *                      where there were none.
+ * @huge_pages:         default ZCACHE_HUGE_PAGES_AUTO: from 64 MiB resident memory on, pieces of 2 MiB that
+ *                      have been full for a second become huge pages of the system, and small ones again when
+ *                      a part of them is given back.
  */
 struct zcache_options {
     size_t struct_size;
@@ -147,6 +156,7 @@ struct zcache_options {
     uint32_t compact_percent;
     enum zcache_policy policy;
     uint32_t miss_cost_us;
+    enum zcache_huge_pages huge_pages;
 };
 
 #define ZCACHE_OPTIONS_INIT                                                                        \
@@ -154,7 +164,7 @@ struct zcache_options {
         sizeof(struct zcache_options), 0, 65536, ZCACHE_AUTO, ZCACHE_AUTO, 60, 95, 90,             \
             ZCACHE_FULL_WAIT, 10000, 256, 32, 64, "lz4", "zstd:3", NULL, NULL, NULL, 5,            \
             ZCACHE_PRESSURE_OFF, 25, 95, 85, 10, 10000, 114688, 1048576, 3, ZCACHE_POLICY_S3FIFO,  \
-            ZCACHE_AUTO                                                                            \
+            ZCACHE_AUTO, ZCACHE_HUGE_PAGES_AUTO                                                    \
     }
 
 /** enum zcache_close_flags - how zcache_close() treats dirty pages. */
@@ -205,7 +215,8 @@ ZCACHE_API int zcache_close(struct zcache *cache, unsigned flags) ZCACHE_MUST_CH
  *             feed_percent, pressure (off, cgroup, psi, both), pressure_floor_percent,
  *             pressure_high_percent, pressure_low_percent, pressure_stall_percent,
  *             pressure_quiet_ms, dictionary, keep, compact_percent, policy (s3fifo, lru),
- *             miss_cost_us.  raw_percent, fast_percent and miss_cost_us take "auto", too.
+ *             miss_cost_us, huge_pages (auto, off).  raw_percent, fast_percent and miss_cost_us
+ *             take "auto", too.
  * @error:     receives one sentence about what is wrong, may be NULL.
  * @error_cap: room there in bytes.
  *
@@ -263,7 +274,8 @@ ZCACHE_API int zcache_put(struct zcache_tenant *tenant,
  * Where there is no room to keep what was read, it is delivered nevertheless.
  *
  * Return: 0; ZCACHE_UNWRITTEN; ZCACHE_MISS; -ENOBUFS @cap is less than the page's length, and
- * nothing changed; -EBADMSG the stored bytes are damaged: neither data nor a miss; -EBUSY;
+ * nothing changed; -EBADMSG the stored bytes are damaged: neither data nor a miss; -EBUSY NOWAIT and
+ * it would wait: a load that the store completes later was begun, and fills the cache;
  * -ETIMEDOUT a load or a write did not end within max_stall; -ENOMEM; with TAKE -EDQUOT, -ENOSPC no
  * room for what is loaded; the store's error; -EDEADLK; -EINVAL; -ESHUTDOWN.
  * Threads: any.   May block: on a load, or for TAKE a write in flight.   Calls back: the store.
@@ -318,7 +330,8 @@ ZCACHE_API void zcache_unpin(struct zcache_pin *pin);
  * store has a discard callback, it was called (not with NOIO).
  *
  * Return: 0; ZCACHE_MISS the cache did not have it (discard is called nevertheless); -EBUSY NOWAIT
- * and a write is in flight; -ETIMEDOUT it did not end within max_stall; the discard's error, the
+ * and a write is in flight, or the discard was not done at once: it goes on, and the page is gone
+ * from the cache then; -ETIMEDOUT it did not end within max_stall; the discard's error, the
  * page is gone from the cache then; -EDEADLK; -EINVAL; -ESHUTDOWN.
  * Threads: any.   May block: on a write in flight.   Calls back: the store's discard.   Since: 0.1
  */

@@ -72,7 +72,8 @@ static void each_name_sets_its_member(void **state)
                                   "pressure=psi,pressure_floor_percent=9,"
                                   "pressure_high_percent=90,pressure_low_percent=70,"
                                   "pressure_stall_percent=11,pressure_quiet_ms=1200,"
-                                  "keep=9M,compact_percent=10,policy=lru,miss_cost_us=13"),
+                                  "keep=9M,compact_percent=10,policy=lru,miss_cost_us=13,"
+                                  "huge_pages=off"),
                      0);
     assert_true(opts.capacity_bytes == UINT64_C(3) << 30);
     assert_int_equal(opts.page_max_bytes, 16384);
@@ -99,6 +100,7 @@ static void each_name_sets_its_member(void **state)
     assert_int_equal(opts.compact_percent, 10);
     assert_int_equal(opts.policy, ZCACHE_POLICY_LRU);
     assert_int_equal(opts.miss_cost_us, 13);
+    assert_int_equal(opts.huge_pages, ZCACHE_HUGE_PAGES_OFF);
     assert_int_equal(check(&opts), 0);
 }
 
@@ -231,6 +233,8 @@ static void bad_text_is_refused_and_changes_nothing(void **state)
         "policy=",
         "policy=LRU",
         "policy=0",
+        "huge_pages=",
+        "huge_pages=on",
         "max_stall_ms=0",
         "max_stall_ms=3600001",
         "latency_sample=3",
@@ -320,6 +324,7 @@ static void messages_name_option_value_and_rule(void **state)
     X("low_percent", opts.low_percent = 100)                                                       \
     X("full", opts.full_policy = (enum zcache_full_policy)3)                                       \
     X("policy", opts.policy = (enum zcache_policy)2)                                               \
+    X("huge_pages", opts.huge_pages = (enum zcache_huge_pages)2)                                   \
     X("policy", opts.policy = (enum zcache_policy) - 1)                                            \
     X("full", opts.full_policy = (enum zcache_full_policy) - 1)                                    \
     X("max_stall_ms", opts.max_stall_ms = 0)                                                       \
