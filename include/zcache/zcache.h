@@ -69,10 +69,10 @@ enum zcache_huge_pages {
  * @raw_percent:        share of a tenant's memory that may be raw before the shrinker compresses
  *                      its oldest raw pages: 0 to 100, where 0 compresses in the putting thread; or
  *                      ZCACHE_AUTO, the default: it follows what was measured, between 0.5 and 90,
- *                      from 20 on.  It falls while the pages that its bytes would hold if they were
+ *                      from 10 on.  It falls while the pages that its bytes would hold if they were
  *                      compressed save more time, as misses, than decoding would take.
  * @fast_percent:       share that may be in the fast tier before it is made dense: 0 to 100, where
- *                      100 turns the dense tier off; or ZCACHE_AUTO, the default, as above, from 20
+ *                      100 turns the dense tier off; or ZCACHE_AUTO, the default, as above, from 10
  *                      on.  With 0 raw pages become dense at once.  Raw and fast together may exceed 100.
  * @fast_codec:         codec of the fast tier, "name" or "name:level"; "" is "lz4"; "none"
  *                      keeps pages raw.
@@ -119,7 +119,7 @@ enum zcache_huge_pages {
  *                      leaves it to zcache_compact() and to puts that find no memory.
  * @policy:             which pages leave first, default ZCACHE_POLICY_S3FIFO.
  * @miss_cost_us:       what a miss costs, for shares that follow it: microseconds, up to 3600000000; or
- *                      ZCACHE_AUTO, the default: as long as the store's reads took on average, 100
+ *                      ZCACHE_AUTO, the default: as long as the store's reads took on average, 200
  *                      where there were none.
  * @huge_pages:         default ZCACHE_HUGE_PAGES_AUTO: from 64 MiB resident memory on, pieces of 2 MiB that
  *                      have been full for a second become huge pages of the system, and small ones again when
