@@ -338,6 +338,31 @@ ZCACHE_API void zcache_unpin(struct zcache_pin *pin);
 ZCACHE_API int zcache_delete(struct zcache_tenant *tenant, struct zcache_key key, unsigned flags)
     ZCACHE_MUST_CHECK;
 
+/** enum zcache_advice - what the caller knows about a page that is cached. */
+enum zcache_advice {
+    ZCACHE_WANTED = 0, /* it will be used again: it stays as long as those do that are known */
+    ZCACHE_SPARE = 1   /* the caller has its bytes elsewhere: it leaves before all others */
+};
+
+/**
+ * zcache_advise() - say how much a page is wanted, without reading it.
+ * @tenant: owner.
+ * @key:    which page.
+ * @advice: ZCACHE_WANTED or ZCACHE_SPARE.
+ *
+ * For a cache below another one: a page that moves up is spare, and need not be put, and
+ * compressed, again if it is still there when it comes back.  A page that is spare counts as one of
+ * a scan until it is wanted, used or put again.  The bytes, the tier and whether it is dirty stay as they
+ * are.
+ *
+ * Return: 0; ZCACHE_MISS; -EINVAL; -ENOMEM, -EBUSY no room to register a thread at its first call;
+ * -ESHUTDOWN.
+ * Threads: any.   May block: no.   Calls back: never.   Since: 0.1
+ */
+ZCACHE_API int zcache_advise(struct zcache_tenant *tenant,
+                             struct zcache_key key,
+                             enum zcache_advice advice) ZCACHE_MUST_CHECK;
+
 /**
  * zcache_truncate() - remove the pages of an object from one number on.
  * @tenant:     owner.
