@@ -11,14 +11,14 @@
 #include <stdint.h>
 #include <zcache/types.h>
 
-#define ZC_SHARE_PERCENT 65536u /* one of a hundred of a tenant's bytes */
-#define ZC_SHARE_ONE     (100u * ZC_SHARE_PERCENT)
+#define ZC_SHARE_PERCENT 65536u            /* one of a hundred of a tenant's bytes */
+#define ZC_SHARE_ONE     UINT32_C(6553600) /* all of them */
 
 /* Where the shares begin, and what they stay within: something is left in every tier to be measured. */
-#define ZC_SHARE_RAW     (10u * ZC_SHARE_PERCENT)
-#define ZC_SHARE_FAST    (10u * ZC_SHARE_PERCENT)
+#define ZC_SHARE_RAW     (ZC_SHARE_ONE / 10)
+#define ZC_SHARE_FAST    (ZC_SHARE_ONE / 10)
 #define ZC_SHARE_MIN     (ZC_SHARE_PERCENT / 2)
-#define ZC_SHARE_MAX     (90u * ZC_SHARE_PERCENT)
+#define ZC_SHARE_MAX     (ZC_SHARE_ONE - ZC_SHARE_ONE / 10)
 
 #define ZC_SHARE_MISS_NS UINT64_C(200000) /* a miss, where no store's reads have been timed */
 

@@ -138,6 +138,10 @@ static void what_is_over_its_share_gets_smaller_before_anything_leaves(void **st
     (void)state;
     setup(&f, "raw_percent=25,fast_percent=50,start_percent=100");
     put_n(f.t, 80, ZCACHE_CLEAN);
+    atomic_store(&f.t->ghost.share, ZC_GHOST_SHARE_MIN);
+    struct zc_lru_view view;
+    zc_tenant_view(f.t, &view);
+    REQUIRE(zc_lru_queue_pages(&view, ZC_QUEUE_NEW) > 80 / 16);
     struct zc_reclaim r = begin(&f, 0);
     while (zc_reclaim_surplus(f.t) > 0) {
         REQUIRE(zc_reclaim_tenant(&r, f.t, 1) > 0);
