@@ -101,7 +101,7 @@ def take_turn(server, args, seed):
 def verify(server, args):
     """How many blocks were written, read and right; fio fails if one is wrong."""
     job = run_fio(server, args, "verify", "--rw=randwrite", "--verify=crc32c", "--do_verify=1",
-                  "--verify_fatal=1")
+                  "--verify_fatal=1", "--verify_state_save=0")
     return job["read"]["total_ios"]
 
 
