@@ -17,7 +17,6 @@
 #include "page.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "batch.h"
 
@@ -91,16 +90,26 @@ void zc_page_free_payload(struct zc_payload *p)
     }
 }
 
-/* Of the bytes and of the dictionary's number: bytes that need one are not to be taken for others. */
+/* Bytes that need a dictionary are not to be taken for others. */
+static uint32_t sum_with_dict(const struct zc_payload *p, uint32_t sum)
+{
+    return sum ^ zc_payload_dict(p) * UINT32_C(0x9e3779b1);
+}
+
 static uint32_t checksum_of(const struct zc_payload *p)
 {
-    return zc_checksum(zc_payload_data(p), zc_payload_stored_len(p)) ^
-           zc_payload_dict(p) * UINT32_C(0x9e3779b1);
+    return sum_with_dict(p, zc_checksum(zc_payload_data(p), zc_payload_stored_len(p)));
 }
 
 void zc_page_seal(struct zc_payload *p)
 {
     p->checksum = checksum_of(p);
+}
+
+void zc_page_fill(struct zc_payload *p, const void *bytes)
+{
+    p->checksum =
+        sum_with_dict(p, zc_checksum_copy(zc_payload_data(p), bytes, zc_payload_stored_len(p)));
 }
 
 /* ---- dirty and clean ----------------------------------------------------------------------- */
@@ -508,9 +517,7 @@ int zc_page_decode(struct zcache *cache,
         return -EBADMSG;
     }
     if (zc_payload_is_raw(p)) {
-        /* The copy is checked, not the source: it is in the CPU's cache by then. */
-        (void)memcpy(buf, data, stored);
-        return ZC_LIKELY(zc_checksum(buf, stored) == p->checksum) ? 0 : -EBADMSG;
+        return ZC_LIKELY(zc_checksum_copy(buf, data, stored) == p->checksum) ? 0 : -EBADMSG;
     }
     if (zc_payload_dict(p) != ZC_DICT_NO_ID) {
         return decode_with_dictionary(cache, th, p, buf);

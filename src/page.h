@@ -74,6 +74,8 @@ struct zc_payload *zc_page_new_payload(struct zcache *cache,
 void zc_page_free_payload(struct zc_payload *p);
 /** zc_page_seal() - compute the checksum once the bytes are in place. */
 void zc_page_seal(struct zc_payload *p);
+/** zc_page_fill() - put the stored bytes in place, and seal; the dictionary's number is set before. */
+void zc_page_fill(struct zc_payload *p, const void *bytes);
 /** zc_page_bytes() - what a payload of that form takes from the pool. */
 size_t zc_page_bytes(uint32_t stored_len, uint8_t codec);
 
