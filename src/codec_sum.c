@@ -34,6 +34,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "check.h"
 #include "codec.h"
 
 #if defined(__x86_64__)
@@ -72,7 +73,6 @@ uint32_t zc_sum_xxh3_copy(void *dst, const void *src, size_t len)
 
 #define TURN     128u
 #define WITH_AES __attribute__((target("aes,avx2,vaes")))
-#define INLINE   __attribute__((always_inline)) static inline
 
 struct acc {
     __m256i a;
@@ -82,7 +82,7 @@ struct acc {
 };
 
 /* Digits of pi, so that no two blocks begin alike. */
-WITH_AES INLINE struct acc acc_begin(size_t len)
+WITH_AES static ZC_HOT struct acc acc_begin(size_t len)
 {
     const __m256i n = _mm256_set1_epi64x((long long)len);
 
@@ -98,7 +98,7 @@ WITH_AES INLINE struct acc acc_begin(size_t len)
 }
 
 /* 128 bytes; to @dst as well, if there is one. */
-WITH_AES INLINE void acc_take(struct acc *acc, const unsigned char *src, unsigned char *dst)
+WITH_AES static ZC_HOT void acc_take(struct acc *acc, const unsigned char *src, unsigned char *dst)
 {
     const __m256i *from = (const __m256i *)(const void *)src;
     const __m256i a = _mm256_loadu_si256(from);
@@ -120,7 +120,7 @@ WITH_AES INLINE void acc_take(struct acc *acc, const unsigned char *src, unsigne
     acc->d = _mm256_aesenc_epi128(acc->d, d);
 }
 
-WITH_AES INLINE uint32_t acc_end(const struct acc *acc)
+WITH_AES static ZC_HOT uint32_t acc_end(const struct acc *acc)
 {
     const __m256i ab = _mm256_aesenc_epi128(acc->a, acc->b);
     const __m256i cd = _mm256_aesenc_epi128(acc->c, acc->d);
@@ -136,7 +136,7 @@ WITH_AES INLINE uint32_t acc_end(const struct acc *acc)
 }
 
 /* The sum of @len bytes, and a copy to @dst if there is one. */
-WITH_AES INLINE uint32_t aes_pass(unsigned char *dst, const unsigned char *src, size_t len)
+WITH_AES static ZC_HOT uint32_t aes_pass(unsigned char *dst, const unsigned char *src, size_t len)
 {
     const bool copy = dst != NULL;
     struct acc acc = acc_begin(len);

@@ -445,40 +445,17 @@ static int decode_same(struct zc_entry *e, uint64_t word, void *buf)
     return 0;
 }
 
-/*
- * The checksum is of the bytes only.  A head that claims other lengths than the bytes have is left to
- * the decoder, which restores exactly what the head says or fails; but lengths that no page here has
- * would lead it, or a copy, beyond the buffers.
- */
-bool zc_page_head_possible(const struct zcache *cache, const struct zc_payload *p)
-{
-    const uint32_t raw = zc_payload_raw_len(p);
-    const uint32_t stored = zc_payload_stored_len(p);
-
-    return raw <= cache->opt.page_max_bytes &&
-           (zc_payload_is_raw(p) ? stored == raw : stored <= raw);
-}
-
 bool zc_page_intact(const struct zcache *cache, const struct zc_payload *p)
 {
     return zc_page_head_possible(cache, p) && checksum_of(p) == p->checksum;
 }
 
-/*
- * The first pin of a frame reads all its bytes; the following ones trust it, or each would cost as much
- * as a copy.  What damages the frame later is found by the next get, demotion or write.
- */
-bool zc_page_may_pin(const struct zcache *cache, struct zc_payload *p)
+bool zc_page_verify_frame(const struct zcache *cache, struct zc_payload *p)
 {
-    struct zc_frame *frame = zc_payload_frame(p);
-
-    if (ZC_LIKELY(atomic_load_explicit(&frame->verified, memory_order_relaxed) != 0)) {
-        return zc_page_head_possible(cache, p); /* its lengths are the pin's */
-    }
     if (!zc_page_intact(cache, p)) {
         return false;
     }
-    atomic_store_explicit(&frame->verified, 1, memory_order_relaxed);
+    atomic_store_explicit(&zc_payload_frame(p)->verified, 1, memory_order_relaxed);
     return true;
 }
 
