@@ -220,6 +220,9 @@ static void check(const struct bench_options *opts)
     if (opts->skew > 0) {
         options_wrong("churn", "--skew is not for churn: keys are drawn evenly");
     }
+    if (opts->keys.n > 1) {
+        options_wrong("churn", "--keys is one number");
+    }
 }
 
 static void run(struct report *report, const struct corpus *corpus)
@@ -234,7 +237,7 @@ static void run(struct report *report, const struct corpus *corpus)
     if (ordered && order.page_bytes != corpus->page_bytes) {
         return;
     }
-    make_plan(&plan, &sizes, corpus, report->opts->keys);
+    make_plan(&plan, &sizes, corpus, report->opts->keys.n != 0 ? report->opts->keys.at[0] : 0);
     n = make_members(member, &plan, report->opts);
     if (ordered) {
         churn_obey(&order, &plan, member[order.member].peer ? &member[order.member].config : NULL);
@@ -256,7 +259,8 @@ static void run(struct report *report, const struct corpus *corpus)
 }
 
 const struct command command_churn = {
-    .defaults = {.command = "churn", .page_bytes = "4096", .threads = "1", .keys = 1, .repeats = 1},
+    .defaults =
+        {.command = "churn", .page_bytes = "4096", .threads = "1", .keys = "", .repeats = 1},
     .summary = "memory held after churn with changing sizes, and after shrinking",
     .check = check,
     .run = run,

@@ -23,6 +23,7 @@ extern const struct command command_scale;
 extern const struct command command_tenants;
 extern const struct command command_writeback;
 extern const struct command command_churn;
+extern const struct command command_grow;
 extern const struct command command_replay;
 
 /* Run it for each page size; @argv begins with its name. */

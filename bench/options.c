@@ -36,7 +36,7 @@ struct raw_options {
     char *peers;
     char *cases;
     int pages;
-    int keys;
+    char *keys;
     int repeats;
     double seconds;
     double skew;
@@ -203,10 +203,11 @@ static void parse(const struct option_defaults *defaults,
          "tenants among whom the pages are divided; a list runs all of them", "N[,N...]"},
         {"case", 'c', POPT_ARG_STRING, &raw->cases, 0,
          "cases to run: one, or several as in get-raw,pin (default: all)", "NAME[,NAME...]"},
-        {"keys", 'k', POPT_ARG_INT, &raw->keys, 0,
-         "hold so many pages, those of the corpus again and again, under a limit that fits them "
-         "(default: put four times what the limit, half of the corpus, holds)",
-         "N"},
+        {"keys", 'k', POPT_ARG_STRING, &raw->keys, 0,
+         "hold so many pages, those of the corpus again and again, under a limit that fits them; "
+         "grow runs all of a list (default of churn: put four times what the limit, half of the "
+         "corpus, holds)",
+         "N[,N...]"},
         POPT_TABLEEND};
     struct poptOption table[sizeof common / sizeof common[0] + 1];
     const struct poptOption help[] = {POPT_AUTOHELP POPT_TABLEEND};
@@ -218,7 +219,7 @@ static void parse(const struct option_defaults *defaults,
     for (const struct poptOption *o = common; o->longName != NULL; o++) {
         if ((o->arg != &raw->tenants || defaults->tenants != NULL) &&
             (o->arg != &raw->cases || defaults->cases != NULL) &&
-            (o->arg != &raw->keys || defaults->keys)) {
+            (o->arg != &raw->keys || defaults->keys != NULL)) {
             table[n++] = *o;
         }
     }
@@ -274,6 +275,12 @@ static const char *or_else(const char *text, const char *other)
     return text != NULL ? text : other;
 }
 
+static struct number_list read_keys(const char *command, const char *text)
+{
+    return *text != '\0' ? options_list(command, "keys", text, 1, PAGES_MAX)
+                         : (struct number_list){0};
+}
+
 void options_read(const struct option_defaults *defaults,
                   int argc,
                   const char **argv,
@@ -293,19 +300,20 @@ void options_read(const struct option_defaults *defaults,
         .cases = raw.cases,
         .corpora = raw.corpora,
         .corpus = raw.corpora[0],
+        .order = defaults->order,
         .json = raw.json,
         .report_dir = raw.report_dir,
         .work_dir = raw.work_dir,
-        .page_bytes =
-            options_list(command, "page-size", or_else(raw.page_bytes, defaults->page_bytes),
-                         PAGE_BYTES_MIN, ZCACHE_PAGE_MAX_LIMIT),
+        .page_bytes = options_list(
+            command, "page-size", or_else(raw.page_bytes, defaults->page_bytes),
+            defaults->page_min != 0 ? defaults->page_min : PAGE_BYTES_MIN, ZCACHE_PAGE_MAX_LIMIT),
         .threads = options_list(command, "threads", or_else(raw.threads, defaults->threads), 1,
                                 THREADS_MAX),
         .tenants =
             options_list(command, "tenants", or_else(raw.tenants, or_else(defaults->tenants, "1")),
                          1, TENANTS_MAX),
         .pages = (size_t)in_range(command, "pages", raw.pages, 0, PAGES_MAX),
-        .keys = (size_t)in_range(command, "keys", raw.keys, 0, PAGES_MAX),
+        .keys = read_keys(command, or_else(raw.keys, or_else(defaults->keys, ""))),
         .repeats = (unsigned)in_range(command, "repeats", raw.repeats, 1, REPEATS_MAX),
         .seconds = in_real_range(command, "seconds", raw.seconds, 0, SECONDS_MAX),
         .skew = in_real_range(command, "skew", raw.skew, 0, SKEW_MAX),
@@ -314,6 +322,7 @@ void options_read(const struct option_defaults *defaults,
     free(raw.page_bytes);
     free(raw.threads);
     free(raw.tenants);
+    free(raw.keys);
     free(raw.peers);
 }
 

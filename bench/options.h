@@ -22,7 +22,9 @@ struct option_defaults {
     const char *threads;
     const char *tenants; /* NULL: the command has no --tenants */
     const char *cases;   /* NULL: the command has no --case; else those there are: "a,b" */
-    int keys;            /* whether the command has --keys */
+    const char *keys;    /* NULL: the command has no --keys; "": it has no default; else a list */
+    size_t page_min;     /* the smallest page; 0: 512 bytes */
+    const char *order;   /* which pages are used, in words; NULL: as --skew says */
     int repeats;
 };
 
@@ -30,14 +32,15 @@ struct bench_options {
     const char *command;
     char **corpora;     /* files of pages, one after the other; ends with NULL */
     const char *corpus; /* of the section */
+    const char *order;  /* which pages are used, in words; NULL: as skew says */
     char *json;         /* lines are added to this file; NULL for none */
     char *report_dir;   /* a page of plots is written there; NULL for none */
     char *work_dir;     /* for files that the benchmark writes and removes; NULL for /tmp */
     struct number_list page_bytes;
     struct number_list threads;
     struct number_list tenants;
-    size_t pages; /* 0: all of the corpus, up to CORPUS_BYTES_DEFAULT */
-    size_t keys;  /* pages that churn holds; 0: as many as four times its limit */
+    size_t pages;            /* 0: all of the corpus, up to CORPUS_BYTES_DEFAULT */
+    struct number_list keys; /* pages held; none: as many as churn chooses */
     unsigned repeats;
     double seconds; /* of each measurement */
     double skew;    /* 0: each page once in random order; otherwise the exponent of Zipf's law */

@@ -31,6 +31,7 @@ static const struct plot_kind kinds[] = {
     {"hit", "ns_per_op", "ns per operation"},
     {"put", "ns_per_op", "ns per operation"},
     {"tenants", "ns_per_op", "ns per operation"},
+    {"grow", "ns_per_op", "ns per operation"},
     {"tenants", "jain", "Jain's index of the shares"},
     {"writeback", "ns_per_op", "ns per page"},
     {"churn", "efficiency", "bytes stored by bytes resident"},

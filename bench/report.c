@@ -61,7 +61,9 @@ void report_section(struct report *r, const struct corpus *corpus)
     }
     (void)printf("\n%u measurement%s of %g s, ", o->repeats, o->repeats == 1 ? "" : "s",
                  o->seconds);
-    if (o->skew > 0) {
+    if (o->order != NULL) {
+        (void)printf("%s", o->order);
+    } else if (o->skew > 0) {
         (void)printf("skew %g", o->skew);
     } else {
         (void)printf("each page once in random order");

@@ -10,10 +10,14 @@
  *
  * What a crash leaves.  No page is torn.  A page's file is overwritten only with what the journal
  * has durably, from where file_store_open() does it again; and a record of the journal counts as a
- * whole or not at all.  What was written or deleted before the last barrier is as it was then; of what
- * came after it, the batches up to some point are there, in their order.  It is assumed that a power
- * cut does not damage what the disk is not writing, and that sectors of 512 bytes are written as a
- * whole.
+ * whole or not at all.  What was written or deleted before the last barrier is as it was then; of
+ * what came after it, the batches up to some point are there, in their order.  It is assumed that a
+ * power cut does not damage what the disk is not writing, and that sectors of 512 bytes are written
+ * as a whole.
+ *
+ * Each open makes durable what it finds, since a process that died may have left it to the kernel.  It
+ * starts a lap, also where it finds no record: behind one that is not whole there may be others that
+ * are, and one written in its place must not bring them back.
  *
  * Cost.  Each page is written twice, the first time in one piece with its batch, the second time in
  * the order of the files, with its neighbours, and once only if it changed several times in one lap.
@@ -366,6 +370,8 @@ static int open_dir(const char *dir, int *fd_out)
         rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
     } else if (made) {
         rc = sync_parent(fd);
+    } else {
+        rc = syncfs(fd) == 0 ? 0 : -errno; /* what a process that died left to the kernel */
     }
     if (rc != 0) {
         (void)close(fd);
@@ -417,8 +423,8 @@ static int open_parts(struct file_store *s, const char *dir)
     if (rc == 0) {
         rc = file_journal_open(s->dir_fd, s->page_bytes, &s->journal);
     }
-    if (rc == 0 && !file_journal_is_empty(s->journal)) {
-        rc = end_lap_locked(s); /* a process did not come to close the store */
+    if (rc == 0) {
+        rc = end_lap_locked(s); /* its records, if a process did not come to close the store */
     }
     return rc;
 }

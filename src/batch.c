@@ -416,6 +416,9 @@ int zc_batch_wait(struct zc_batch *batch, uint64_t deadline_ns)
     if (atomic_load(&batch->done)) {
         return 0;
     }
+    if (deadline_ns == 0) {
+        return -EBUSY;
+    }
     seq = zc_progress_begin(cache);
     while (!atomic_load(&batch->done) && in_time) {
         in_time = zc_progress_wait(cache, &seq, deadline_ns);

@@ -114,7 +114,7 @@ bool zc_batch_turn(struct zc_batch *batch, uint64_t deadline_ns);
 /** zc_batch_call() - hand a filled batch to the store; no lock held, no section. */
 void zc_batch_call(struct zc_batch *batch, struct zc_thread *th);
 
-/** zc_batch_wait() - until the batch is finished.  Return: 0; -ETIMEDOUT. */
+/** zc_batch_wait() - until the batch is finished; not if the deadline is 0.  Return: 0; -EBUSY; -ETIMEDOUT. */
 int zc_batch_wait(struct zc_batch *batch, uint64_t deadline_ns);
 
 /** zc_batch_drop() - the maker lets go; a batch that was never called is free at once. */
@@ -147,7 +147,11 @@ int zc_batch_discard_begin(struct zcache_tenant *t,
                            bool range,
                            uint64_t deadline_ns,
                            struct zc_batch **out);
-/** zc_batch_discard_end() - call the store if @call; withdrawn at completion.  Return: 0; its error. */
+/**
+ * zc_batch_discard_end() - call the store if @call; withdrawn at completion.
+ *
+ * Return: 0; its error; as zc_batch_wait().
+ */
 int zc_batch_discard_end(struct zc_batch *batch,
                          struct zc_thread *th,
                          bool call,

@@ -350,7 +350,7 @@ static size_t load_some(struct zcache_tenant *t,
     looked = fill_batch(b, th, pages, n, flags, deadline_ns);
     if (b->io.n_pages > 0) {
         zc_batch_call(b, th);
-        rc = zc_batch_wait(b, deadline_ns);
+        rc = zc_batch_wait(b, nowait ? 0 : deadline_ns); /* what is not awaited fills the cache */
         for (size_t i = 0; i < b->io.n_pages; i++) {
             if (rc == 0) {
                 deliver(b->page[i].owner, &b->io_page[i]);

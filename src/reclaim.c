@@ -5,16 +5,18 @@
  * One step on one (tenant, node):
  *
  *     there are pages of scans                      evict them
- *     more pages on probation than their share      evict the oldest of them
  *     raw   > raw_percent of the tenant's bytes     demote its oldest raw pages
  *     fast  > fast_percent                          demote its oldest fast pages
+ *     more pages on probation than their share      evict the oldest of them
  *     else                                          evict from the oldest end of dense, fast, raw of
  *                                                   the main queue, then of probation
  *
  * where a tier that is not worth its CPU (worth.h) is passed by: what would be demoted to it is evicted,
  * and evicting a dirty page means writing it first.  A step isolates a batch, works on it without
- * locks, and gives back what stays.  What is about to leave is not compressed first: pages of scans
- * never, and those on probation only when they have more than half of what may be raw.
+ * locks, and gives back what stays.  Shares come first: where leaving went before getting smaller, pages
+ * that come faster than they are compressed would leave raw and fast, and dense would stay empty.  Pages
+ * of scans are not compressed, and those on probation after those of the main queue where they have less
+ * than half of what may be raw.
  *
  * Two passes.  The first spares pages that were used (lru.c); if it frees nothing, the second takes
  * them too, so that memory that can be reclaimed is never refused.  Each pass looks at each page once
@@ -23,7 +25,8 @@
  *
  * A demotion needs room for the new form first, an eviction needs none.  At the limit itself the old
  * forms come back only after a grace period, and then the first demotion that finds no room is the
- * pass's last one on that list's node: to encode all the others in vain would take all the time.
+ * pass's last one on that list's node: to encode all the others in vain would take all the time.  Where
+ * it is the pools that have none, holes in their slabs are closed first, and demotion goes on.
  *
  * A synchronous shrink (a tenant's limit was hit) goes on until the reservation fits, nothing is
  * left that could be freed, or the caller's patience ends.  "Nothing is left" is decided by
@@ -44,6 +47,7 @@
 #define BATCH_MIN   4u
 #define AHEAD_BYTES (UINT64_C(128) << 10) /* a synchronous shrink frees this much more than asked */
 #define RETRY_MS    5u
+#define COMPACT_NS  UINT64_C(20000000)  /* a walk through the slabs is gone on with the next time */
 #define PATIENCE_NS UINT64_C(250000000) /* many times what a preempted thread holds pages for */
 
 struct zc_reclaim zc_reclaim_begin(struct zcache *cache,
@@ -72,6 +76,23 @@ struct budgets {
 };
 
 /* ---- demote -------------------------------------------------------------------------------- */
+
+/*
+ * The pools are at their bound, so there was no room for a new form.  Pages that get smaller leave holes
+ * behind, in slabs that nothing of their new size can use: to win these back is what makes the room.
+ */
+static bool compacted(struct zc_reclaim *r)
+{
+    uint64_t when = zc_compact_when(r->cache);
+    uint64_t now = zc_plat_now_ns();
+    uint64_t freed = 0;
+
+    if (!r->thread->pool_refused || when == 0 || when > now) {
+        return false;
+    }
+    r->thread->pool_refused = false;
+    return zc_compact(r->cache, r->thread, now + COMPACT_NS, &freed) == 0 && freed > 0;
+}
 
 static uint64_t demote_one(struct zc_reclaim *r,
                            struct zc_entry *e,
@@ -135,6 +156,9 @@ static uint64_t demote_batch(struct zc_reclaim *r,
     left->evict[below] += n;
     r->tried += n;
     zc_core_maintain(r->cache, r->thread);
+    if (left->no_room && !last_resort && compacted(r)) {
+        left->no_room = false;
+    }
     return freed;
 }
 
@@ -452,11 +476,13 @@ static bool step(struct work *w)
 
     zc_lru_view(w->lru, &w->view);
     excess = zc_lru_probation_excess(w->lru, &w->view);
-    if (evicts && (evict_from(w, ZC_QUEUE_SCAN, BATCH) ||
-                   (excess > 0 && evict_from(w, ZC_QUEUE_NEW, excess)))) {
+    if (evicts && evict_from(w, ZC_QUEUE_SCAN, BATCH)) {
         return true;
     }
     if (demote_surplus(w)) {
+        return true;
+    }
+    if (evicts && excess > 0 && evict_from(w, ZC_QUEUE_NEW, excess)) {
         return true;
     }
     if (evicts && (evict_from(w, ZC_QUEUE_MAIN, BATCH) || evict_from(w, ZC_QUEUE_NEW, BATCH))) {

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """nbdkit over zcache, beside nbdkit's memory plugin with allocator=zstd, under the same fio.
 
-Each server gets a disk full of data; then they take turns: jobs of random reads and writes of 4 KiB
-for some seconds each. Reported are medians of the rounds. Needs nbdkit, fio and nbdcopy.
+Each server gets a disk full of data, which is read back and compared; then they take turns: jobs of
+random reads and writes of 4 KiB for some seconds each. At the end each disk is written once more, at
+random, and every block is verified. Reported are medians of the rounds. Needs nbdkit, fio and nbdcopy.
 
     bench.py --plugin nbdkit-zcache-plugin.so --corpus FILE
 """
@@ -28,6 +29,7 @@ def arguments():
     p.add_argument("--depth", type=int, default=4, help="requests in flight of each job")
     p.add_argument("--seconds", type=int, default=3, help="of one turn")
     p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     return p.parse_args()
 
 
@@ -65,24 +67,49 @@ class Server:
 
 
 def fill(server, image):
+    back = server.socket + ".back"
     subprocess.run(["nbdcopy", image, server.uri], check=True)
+    subprocess.run(["nbdcopy", server.uri, back], check=True)
+    with open(image, "rb") as expected, open(back, "rb") as found:
+        if expected.read() != found.read():
+            sys.exit(f"{server.name}: the disk is not what was written")
+    os.remove(back)
+
+
+def run_fio(server, args, name, *options):
+    """Random accesses to all of the disk; what fio says about reads and writes."""
+    share = args.size // args.jobs
+    report = server.socket + ".json"
+    subprocess.run(
+        ["fio", f"--name={name}", "--ioengine=nbd", f"--uri={server.uri}", "--bs=4k",
+         f"--size={share}m", f"--offset_increment={share}m", f"--numjobs={args.jobs}",
+         f"--iodepth={args.depth}", "--buffer_compress_percentage=50", "--refill_buffers",
+         "--group_reporting", "--output-format=json", f"--output={report}", *options], check=True)
+    with open(report, encoding="utf-8") as text:
+        return json.loads("{" + text.read().partition("{")[2])["jobs"][0]
 
 
 def take_turn(server, args, seed):
-    share = args.size // args.jobs
     before = server.cpu_seconds()
-    report = server.socket + ".json"
-    subprocess.run(
-        ["fio", "--name=turn", "--ioengine=nbd", f"--uri={server.uri}", "--rw=randrw", "--bs=4k",
-         f"--size={share}m", f"--offset_increment={share}m", f"--numjobs={args.jobs}",
-         f"--iodepth={args.depth}", f"--randseed={seed}", "--time_based", f"--runtime={args.seconds}",
-         "--buffer_compress_percentage=50", "--refill_buffers", "--group_reporting",
-         "--output-format=json", f"--output={report}"], check=True)
-    with open(report, encoding="utf-8") as text:
-        job = json.loads("{" + text.read().partition("{")[2])["jobs"][0]
+    job = run_fio(server, args, "turn", "--rw=randrw", f"--randseed={seed}", "--time_based",
+                  f"--runtime={args.seconds}")
     ops = job["read"]["total_ios"] + job["write"]["total_ios"]
     server.iops.append(job["read"]["iops"] + job["write"]["iops"])
     server.cpu.append((server.cpu_seconds() - before) * 1e6 / ops)
+
+
+def verify(server, args):
+    """How many blocks were written, read and right; fio fails if one is wrong."""
+    job = run_fio(server, args, "verify", "--rw=randwrite", "--verify=crc32c", "--do_verify=1",
+                  "--verify_fatal=1")
+    return job["read"]["total_ios"]
+
+
+def show(args, servers):
+    print(f"{args.jobs} jobs, depth {args.depth}, random reads and writes of 4 KiB, {args.size} MiB")
+    print(f"{'server':<12} {'IOPS':>8} {'x':>6} {'CPU us/request':>15} {'resident MiB':>13}")
+    for s in servers:
+        print(f"{s['server']:<12} {s['iops']:8.0f} {s['x']:6.2f} {s['cpu_us']:15.1f} {s['resident_mib']:13.0f}")
 
 
 def main():
@@ -103,12 +130,16 @@ def main():
             for server in servers if r % 2 == 0 else servers[::-1]:
                 take_turn(server, args, r + 1)
         ratios = [b / a for a, b in zip(servers[0].iops, servers[1].iops)]
-        print(f"{args.jobs} jobs, depth {args.depth}, random reads and writes of 4 KiB, {args.size} MiB")
-        print(f"{'server':<12} {'IOPS':>8} {'x':>6} {'CPU us/request':>15} {'resident MiB':>13}")
-        for server, ratio in zip(servers, (1, statistics.median(ratios))):
-            print(f"{server.name:<12} {statistics.median(server.iops):8.0f} {ratio:6.2f} "
-                  f"{statistics.median(server.cpu):15.1f} {server.memory_mib():13.0f}")
+        results = [{"server": server.name, "iops": statistics.median(server.iops), "x": ratio,
+                    "cpu_us": statistics.median(server.cpu), "resident_mib": server.memory_mib()}
+                   for server, ratio in zip(servers, (1, statistics.median(ratios)))]
+        for server, result in zip(servers, results):
+            result["blocks_verified"] = verify(server, args)
             server.stop()
+        if args.json:
+            print(json.dumps({"jobs": args.jobs, "depth": args.depth, "size_mib": args.size, "servers": results}))
+        else:
+            show(args, results)
 
 
 main()

@@ -54,6 +54,14 @@ namespace
 constexpr size_t mark_bytes = 1;
 constexpr unsigned drain_ms = 1000; /* how long a smaller capacity is waited for */
 
+/*
+ * What is used most lies uncompressed in the block caches above, so nearly nothing does here, and a
+ * block is made dense at once, by the shrinker.  A level above 1 gains less than a dictionary does,
+ * and costs more.
+ */
+constexpr const char *default_options = "raw_percent=2,fast_percent=0,dense=zstd:1,full=help,"
+                                        "background_percent=98,low_percent=96";
+
 Status status_of(int rc, const std::string &what)
 {
     const std::string text = what + ": " + std::generic_category().message(-rc);
@@ -109,8 +117,8 @@ Status open_shared(const options &o, std::shared_ptr<shared_cache> *out)
     char error[256];
     int rc;
 
-    options.full_policy = ZCACHE_FULL_HELP;
-    if (zcache_options_parse(&options, o.cache.c_str(), error, sizeof error) != 0) {
+    if (zcache_options_parse(&options, default_options, error, sizeof error) != 0 ||
+        zcache_options_parse(&options, o.cache.c_str(), error, sizeof error) != 0) {
         return Status::InvalidArgument("zcache: option cache", error);
     }
     options.log = take_message;

@@ -37,9 +37,11 @@ namespace zcache_rocksdb
 
 /**
  * struct options - a database's part of the process's cache.
- * @cache:   options of the cache, for zcache_options_parse(): "capacity=1G,fast=lz4".  The first
+ * @cache:   options of the cache, for zcache_options_parse(): "capacity=1G,dense=zstd:3".  The first
  *           secondary cache of the process opens it, so it must say the capacity; later ones say
- *           the same or nothing.  When the last is gone the cache is closed.
+ *           the same or nothing.  When the last is gone the cache is closed.  What it does not say
+ *           is as suits a cache below another one: "raw_percent=2,fast_percent=0,dense=zstd:1,
+ *           background_percent=98,low_percent=96,full=help".
  * @tenant:  name of the database's tenant, unique among those open; "" makes one up.
  * @limit:   hard limit of the database in bytes; the capacity if there is none.
  * @reserve: bytes that other databases cannot take from it.

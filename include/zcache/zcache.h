@@ -252,7 +252,8 @@ ZCACHE_API int zcache_put(struct zcache_tenant *tenant,
  * Where there is no room to keep what was read, it is delivered nevertheless.
  *
  * Return: 0; ZCACHE_UNWRITTEN; ZCACHE_MISS; -ENOBUFS @cap is less than the page's length, and
- * nothing changed; -EBADMSG the stored bytes are damaged: neither data nor a miss; -EBUSY;
+ * nothing changed; -EBADMSG the stored bytes are damaged: neither data nor a miss; -EBUSY NOWAIT and
+ * it would wait: a load that the store completes later was begun, and fills the cache;
  * -ETIMEDOUT a load or a write did not end within max_stall; -ENOMEM; with TAKE -EDQUOT, -ENOSPC no
  * room for what is loaded; the store's error; -EDEADLK; -EINVAL; -ESHUTDOWN.
  * Threads: any.   May block: on a load, or for TAKE a write in flight.   Calls back: the store.
@@ -307,7 +308,8 @@ ZCACHE_API void zcache_unpin(struct zcache_pin *pin);
  * store has a discard callback, it was called (not with NOIO).
  *
  * Return: 0; ZCACHE_MISS the cache did not have it (discard is called nevertheless); -EBUSY NOWAIT
- * and a write is in flight; -ETIMEDOUT it did not end within max_stall; the discard's error, the
+ * and a write is in flight, or the discard was not done at once: it goes on, and the page is gone
+ * from the cache then; -ETIMEDOUT it did not end within max_stall; the discard's error, the
  * page is gone from the cache then; -EDEADLK; -EINVAL; -ESHUTDOWN.
  * Threads: any.   May block: on a write in flight.   Calls back: the store's discard.   Since: 0.1
  */

@@ -851,6 +851,55 @@ static void overtake_a_load(enum overtake how)
     mem_store_free(store);
 }
 
+/* The store is asked, and its answer is there for a later call. */
+static void a_load_that_must_not_be_waited_for_goes_on(void **state)
+{
+    struct mem_store *store = mem_store_new(MEM_STORE_THREAD);
+    struct zcache *cache = open_stored(64 * MIB, store, PLAIN);
+    struct zcache_tenant *root = zcache_root(cache);
+    unsigned char room[2][PAGE];
+    struct zcache_page pages[] = {{.key = key_of(1, 1), .buf = room[0], .cap = PAGE},
+                                  {.key = key_of(1, 2), .buf = room[1], .cap = PAGE}};
+
+    (void)state;
+    mem_store_put_page(store, 0, key_of(1, 1), 5, FILL_HALF);
+    mem_store_put_page(store, 0, key_of(1, 2), 6, FILL_HALF);
+    mem_store_hold(store, ZCACHE_IO_READ);
+    assert_int_equal(zcache_get(root, key_of(1, 1), room[0], PAGE, NULL, ZCACHE_NOWAIT), -EBUSY);
+    assert_int_equal(zcache_get_many(root, pages, 2, ZCACHE_NOWAIT), -EBUSY);
+    assert_int_equal(pages[0].status, -EBUSY);
+    assert_int_equal(pages[1].status, -EBUSY);
+    WAIT_UNTIL(mem_store_held(store, ZCACHE_IO_READ) == 2, 5000);
+    mem_store_open(store, ZCACHE_IO_READ);
+    WAIT_UNTIL(is_cached(root, key_of(1, 1)) && is_cached(root, key_of(1, 2)), 5000);
+    assert_int_equal(get_page(root, key_of(1, 1), ZCACHE_NOWAIT), 5);
+    assert_int_equal(get_page(root, key_of(1, 2), ZCACHE_NOWAIT), 6);
+    close_cache(cache);
+    mem_store_free(store);
+}
+
+/* The page is gone here at once; the store hears of it, and a load waits for that. */
+static void a_discard_that_must_not_be_waited_for_goes_on(void **state)
+{
+    struct mem_store *store = mem_store_new(MEM_STORE_THREAD);
+    struct zcache *cache = open_stored(64 * MIB, store, PLAIN);
+    struct zcache_tenant *root = zcache_root(cache);
+
+    (void)state;
+    assert_int_equal(put_page(root, key_of(1, 1), 1, FILL_TEXT, 0), 0);
+    assert_int_equal(zcache_flush(root, 10000), 0);
+    mem_store_hold(store, ZCACHE_IO_DISCARD);
+    assert_int_equal(zcache_delete(root, key_of(1, 1), ZCACHE_NOWAIT), -EBUSY);
+    assert_false(is_cached(root, key_of(1, 1)));
+    assert_int_equal(mem_store_version(store, 0, key_of(1, 1)), 1);
+    mem_store_open(store, ZCACHE_IO_DISCARD);
+    assert_int_equal(zcache_flush(root, 10000), 0);
+    assert_int_equal(mem_store_version(store, 0, key_of(1, 1)), 0);
+    assert_int_equal(get_page(root, key_of(1, 1), 0), 0);
+    close_cache(cache);
+    mem_store_free(store);
+}
+
 static void whatever_comes_during_a_load_wins(void **state)
 {
     (void)state;
@@ -1300,6 +1349,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_failed_load_is_an_error_for_all_and_is_forgotten),
         cmocka_unit_test(a_crowd_that_misses_nothing_gets_misses),
         cmocka_unit_test(a_load_has_its_time),
+        cmocka_unit_test(a_load_that_must_not_be_waited_for_goes_on),
+        cmocka_unit_test(a_discard_that_must_not_be_waited_for_goes_on),
         cmocka_unit_test(whatever_comes_during_a_load_wins),
         cmocka_unit_test(a_lying_store_is_not_believed),
         cmocka_unit_test(a_batch_completes_once),

@@ -42,11 +42,13 @@ COMMANDS = {
               "put-raw": {"memcpy", "rocksdb-csc", "rocksdb-lru", "nbdkit-zstd"}},
     "tenants": {"get-raw": set(), "put-raw": set(), "fairness": set()},
     "writeback": {"file": {"bare"}, "buffered": {"bare"}, "direct": {"bare"}, "journal": {"bare"}, "slow": {"bare"}},
+    "grow": {"get-raw": set(), "put-raw": set(), "get-many": set()},
     "churn": {"fresh": {"rocksdb-lru"}, "churned": {"rocksdb-csc", "rocksdb-lru"},
               "shrunk": {"rocksdb-lru"}},
 }
 MORE = {"scale": ["--threads", "1,2"], "tenants": ["--tenants", "1,20"],
-        "codec": ["--page-size", "4096,8192"], "churn": ["--repeats", "1"]}
+        "codec": ["--page-size", "4096,8192"], "churn": ["--repeats", "1"],
+        "grow": ["--tenants", "3", "--keys", "100,5000"]}
 
 errors = []
 
@@ -98,7 +100,7 @@ def check_churn(name, row):
 def check_row(row):
     name = "{bench} {case} {subject}".format(**row)
     check(row["subject"] in SUBJECTS, f"{name}: who is that?")
-    check(row["page_bytes"] >= 4096 and row["corpus"] and row["version"], f"{name}: incomplete")
+    check(row["page_bytes"] >= (64 if row["bench"] == "grow" else 4096) and row["corpus"] and row["version"], f"{name}: incomplete")
     if "missing" in row:
         check(row["subject"] != "zcache" and row["missing"], f"{name}: {row['missing']}")
         return
@@ -110,6 +112,9 @@ def check_row(row):
         check(0 < row["lowest_share"] <= 1 <= row["highest_share"], f"{name}: {row}")
     else:
         check_times(name, row)
+    if row["bench"] == "grow":
+        check(row["pages"] in (100, 5000) and row["tenants"] == 3 and row["pool_bytes"] > 0,
+              f"{name}: {row}")
     if row["bench"] == "codec":
         check(row["ratio"] >= 1, f"{name}: ratio is {row['ratio']}")
     if row["bench"] == "writeback" and row["case"] == "slow":
@@ -166,7 +171,11 @@ def check_wrong(corpus):
             (["hit", "-f", corpus, "--case", "pin,get"], "no case 'get'"),
             (["codec", "-f", corpus, "--case", "pin"], "unknown option"),
             (["hit", "-f", corpus, "surplus"], "'surplus' is not an option"),
-            (["churn", "-f", corpus, "--threads", "2"], "one thread puts")]:
+            (["churn", "-f", corpus, "--threads", "2"], "one thread puts"),
+            (["churn", "-f", corpus, "--keys", "100,200"], "--keys is one number"),
+            (["grow", "-f", corpus, "--keys", "0"], "it goes from 1"),
+            (["grow", "-f", corpus, "--keys", "50", "--tenants", "51"], "less than --tenants"),
+            (["grow", "-f", corpus, "--skew", "1"], "equal probability")]:
         done = run(*arguments)
         check(done.returncode == 2 and text in done.stderr,
               f"{arguments}: exit status {done.returncode}, not 2 with '{text}': {done.stderr}")

@@ -28,6 +28,7 @@ int __real_fallocate(int fd, int mode, off_t offset, off_t len);
 ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int n, off_t offset);
 int __wrap_fdatasync(int fd);
 int __wrap_fsync(int fd);
+int __wrap_syncfs(int fd);
 int __wrap_ftruncate(int fd, off_t len);
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t len);
 
@@ -86,7 +87,7 @@ static void remember(int fd, off_t offset, size_t len, bool whole)
     atomic_store(&d->n_undo, n + 1);
 }
 
-/* All changes of @file are on the disk, or each with a chance of one in two. */
+/* All changes of @file, or of any if it is 0, are on the disk, or each with a chance of one in two. */
 static void settle(ino_t file, bool half)
 {
     struct disk *d = the_disk;
@@ -94,7 +95,7 @@ static void settle(ino_t file, bool half)
     bool open = false;
 
     for (unsigned i = 0; i < n; i++) {
-        if (d->undo[i].file == file && !(half && rng_below(&d->rng, 2) == 0)) {
+        if ((file == 0 || d->undo[i].file == file) && !(half && rng_below(&d->rng, 2) == 0)) {
             d->undo[i].on_disk = true;
         }
         open |= !d->undo[i].on_disk;
@@ -165,6 +166,7 @@ void disk_cut_power(struct disk *disk, const char *dir, struct rng *rng)
             REQUIRE_EQUAL(close(fd), 0);
         }
     }
+    disk_settle(disk);
 }
 
 /* ---- the calls ------------------------------------------------------------------------------------ */
@@ -245,16 +247,16 @@ ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int n, off_t offset)
     return done;
 }
 
-static int sync_file(int fd)
+static int sync_file(ino_t file)
 {
     const unsigned call = begin_call();
 
     if (its_time(DISK_AMID, call)) {
-        settle(inode_of(fd), true);
+        settle(file, true);
         die();
     }
     if (!the_disk->lying) {
-        settle(inode_of(fd), false);
+        settle(file, false);
     }
     end_call(call);
     return 0;
@@ -262,12 +264,18 @@ static int sync_file(int fd)
 
 int __wrap_fdatasync(int fd)
 {
-    return sync_file(fd);
+    return sync_file(inode_of(fd));
 }
 
 int __wrap_fsync(int fd)
 {
-    return sync_file(fd);
+    return sync_file(inode_of(fd));
+}
+
+int __wrap_syncfs(int fd)
+{
+    (void)fd;
+    return sync_file(0);
 }
 
 int __wrap_ftruncate(int fd, off_t len)
@@ -317,8 +325,12 @@ void disk_arm(struct disk *disk, unsigned kill_at, enum disk_moment moment, uint
     disk->kill_at = kill_at;
     disk->moment = moment;
     disk->rng.state = seed;
-    disk->old_used = 0;
     atomic_store(&disk->calls, 0);
+}
+
+void disk_settle(struct disk *disk)
+{
+    disk->old_used = 0;
     atomic_store(&disk->n_undo, 0);
 }
 

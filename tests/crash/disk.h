@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A disk whose power can be cut. It stands between a store and its files: the test is linked with
- * --wrap for pwritev, fdatasync, fsync, ftruncate and fallocate, so that the calls arrive here.
+ * --wrap for pwritev, fdatasync, fsync, syncfs, ftruncate and fallocate, so that the calls arrive here.
  *
  * The files have at once what is written. What the disk need not have yet is remembered with what was
- * there before, until a sync of the file; disk_cut_power() puts some of that back, sector by sector and
- * at random. A sync does nothing else, so that it takes no time.
+ * there before, until a sync of the file, by whatever process; disk_cut_power() puts some of that back,
+ * sector by sector and at random. A sync does nothing else, so that it takes no time.
  *
  *     supervisor           worker (a child process)       supervisor
  *     disk_arm()           writes, syncs, and dies         disk_cut_power()
@@ -34,11 +34,11 @@ struct disk;
 struct disk *disk_new(void);
 void disk_free(struct disk *disk);
 
-/*
- * Everything is on the disk now. The process that writes is killed at its @kill_at th call from now on;
- * 0: never.
- */
+/* The process that writes is killed at its @kill_at th call from now on; 0: never. */
 void disk_arm(struct disk *disk, unsigned kill_at, enum disk_moment moment, uint64_t seed);
+
+/* Everything is on the disk now. */
+void disk_settle(struct disk *disk);
 
 /* A disk that says that a sync is done and forgets about it. */
 void disk_set_lying(struct disk *disk, bool lying);

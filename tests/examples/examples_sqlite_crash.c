@@ -202,6 +202,7 @@ static bool run_child(void (*child)(void), const struct fate *fate)
 {
     int status;
 
+    disk_settle(disk); /* SQLite does not sync what it finds after another process died */
     disk_arm(disk, fate->kill_at, fate->moment, fate->seed);
     (void)fflush(NULL);
     const pid_t pid = fork();

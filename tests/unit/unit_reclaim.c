@@ -9,6 +9,7 @@
 #include "inside.h"
 #include "mathx.h"
 #include "reclaim.h"
+#include "shrinker.h"
 #include "tier.h"
 
 #define KEY(page) key_of(1, page)
@@ -125,6 +126,60 @@ static void work_ahead_of_need_demotes_the_surplus_only(void **state)
     assert_true(s.tier[ZCACHE_TIER_RAW].pages > 0 && s.tier[ZCACHE_TIER_DENSE].pages > 0);
     assert_int_equal(r.got.evicted_pages, 0);
     assert_true(r.tried >= r.got.demoted_pages);
+    teardown(&f);
+}
+
+/* Probation has far more than its share, and raw too: nothing leaves while something can get smaller. */
+static void what_is_over_its_share_gets_smaller_before_anything_leaves(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f, "raw_percent=25,fast_percent=50,start_percent=100");
+    put_n(f.t, 80, ZCACHE_CLEAN);
+    struct zc_reclaim r = begin(&f, 0);
+    while (zc_reclaim_surplus(f.t) > 0) {
+        REQUIRE(zc_reclaim_tenant(&r, f.t, 1) > 0);
+        assert_int_equal(r.got.evicted_pages, 0);
+    }
+    assert_true(r.got.demoted_pages > 0);
+    assert_true(zc_reclaim_tenant(&r, f.t, 1) > 0);
+    (void)zc_reclaim_end(&r, PAST);
+    assert_true(r.got.evicted_pages > 0);
+    teardown(&f);
+}
+
+/*
+ * Half of the pages are gone, evenly from all slabs, and the pools may not grow: what gets smaller finds room
+ * once the rest is moved together.
+ */
+static void room_is_made_for_smaller_forms(void **state)
+{
+    const uint64_t n = 3000;
+    struct zc_pool_bound *bound;
+    struct fixture f;
+
+    (void)state;
+    setup(&f, "raw_percent=0,fast_percent=100,start_percent=100,background_percent=100,keep=0");
+    bound = &f.cache->bound;
+    f.cache->opt.raw_percent = 100; /* the first puts stay raw */
+    atomic_store(&f.t->own.limit, 15 * MIB);
+    zc_shrinker_pause(f.cache); /* it would do it by itself */
+    put_n(f.t, n, ZCACHE_CLEAN);
+    for (uint64_t i = 0; i < n; i += 2) {
+        assert_int_equal(zcache_delete(f.t, KEY(i), 0), 0);
+    }
+    drain(f.cache);
+    f.cache->opt.raw_percent = 0;
+    atomic_store(&bound->max, atomic_load(&bound->resident));
+    struct zc_reclaim r = begin(&f, ZC_RECLAIM_DEMOTE_ONLY);
+    const uint64_t freed = zc_reclaim_tenant(&r, f.t, 15 * MIB);
+    (void)zc_reclaim_end(&r, PAST);
+    assert_true(freed > 0);
+    assert_in_range(r.got.demoted_pages, n / 2 - 8, n / 2); /* all but those that were refused */
+    assert_true(atomic_load(&bound->resident) <= atomic_load(&bound->max));
+    zc_core_bound(f.cache);
+    zc_shrinker_resume(f.cache);
     teardown(&f);
 }
 
@@ -468,6 +523,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_surplus_is_what_is_above_the_share),
         cmocka_unit_test(work_ahead_of_need_demotes_the_surplus_only),
+        cmocka_unit_test(what_is_over_its_share_gets_smaller_before_anything_leaves),
+        cmocka_unit_test(room_is_made_for_smaller_forms),
         cmocka_unit_test(a_reserve_is_left_to_its_tenant),
         cmocka_unit_test(the_oldest_go_first_and_no_more_than_asked),
         cmocka_unit_test(a_forced_pass_takes_referenced_pages_too),
