@@ -79,8 +79,6 @@ static const struct sum *next(const struct sum *s)
                                                                                           : s;
 }
 
-#define FOR_EACH(s) for (const struct sum *s = next(NULL); s != NULL; s = next(s))
-
 static size_t step(size_t len)
 {
     return len < 600 ? 1 : 1 + len / 50;
@@ -107,8 +105,7 @@ static void a_copy_is_exact_and_has_the_same_sum(void **state)
 {
     struct fixture *f = *state;
 
-    FOR_EACH(s)
-    {
+    for (const struct sum *s = next(NULL); s != NULL; s = next(s)) {
         for (size_t len = 0; len < LONG_MAX; len += step(len)) {
             unsigned char *src = f->src + ROOM - len;
             unsigned char *dst = f->dst + ROOM - len;
@@ -132,8 +129,7 @@ static void each_bit_counts(void **state)
 {
     struct fixture *f = *state;
 
-    FOR_EACH(s)
-    {
+    for (const struct sum *s = next(NULL); s != NULL; s = next(s)) {
         for (size_t len = 1; len < 5000; len += len < 300 ? 1 : 1 + len / 3) {
             const uint32_t sum = s->sum(f->src, len);
 
@@ -150,8 +146,7 @@ static void the_length_counts(void **state)
 {
     struct fixture *f = *state;
 
-    FOR_EACH(s)
-    {
+    for (const struct sum *s = next(NULL); s != NULL; s = next(s)) {
         uint32_t *seen = calloc(2000, sizeof(*seen));
 
         assert_non_null(seen);
@@ -170,8 +165,7 @@ static void moved_and_lost_lines_are_seen(void **state)
 {
     struct fixture *f = *state;
 
-    FOR_EACH(s)
-    {
+    for (const struct sum *s = next(NULL); s != NULL; s = next(s)) {
         const uint32_t sum = s->sum(f->src, 4096);
 
         for (size_t unit = 8; unit <= 2048; unit *= 2) {
@@ -211,8 +205,7 @@ static void similar_pages_have_sums_like_random_numbers(void **state)
     uint32_t *all = calloc(n, sizeof(*all));
 
     assert_non_null(all);
-    FOR_EACH(s)
-    {
+    for (const struct sum *s = next(NULL); s != NULL; s = next(s)) {
         for (size_t word = 0; word < 512; word += 73) {
             size_t same = 0;
 
