@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define PAGE_COST    160 /* bytes, more than what a raw page takes beyond its own */
 #define TENANT_BYTES 16384
@@ -30,6 +31,7 @@
 #define DRAWS        (1u << 20)
 #define DRAWS_FEW    (1u << 13) /* with --pages: to see that it runs */
 #define MANY         64u
+#define STILL_POLLS  20u
 
 struct crowd {
     struct cached cached;
@@ -126,6 +128,23 @@ static int op_many(void *ctx, uint32_t draw, struct scratch *scratch)
     return zcache_get_many(m->tenant, m->page, MANY, ZCACHE_PEEK);
 }
 
+/* Until no more of its memory gets to be in huge pages. */
+static void settle(const struct crowd *c)
+{
+    const struct timespec pause = {.tv_nsec = 100000000};
+    uint64_t before = 0;
+
+    for (unsigned still = 0; still < STILL_POLLS; still++) {
+        const uint64_t huge = cached_stats(&c->cached).cache.huge_bytes;
+
+        progress_show("%zu pages: %llu MiB in huge pages", c->keys, (unsigned long long)huge >> 20);
+        still = huge == before ? still : 0;
+        before = huge;
+        (void)nanosleep(&pause, NULL);
+    }
+    progress_clear();
+}
+
 static void crowd_open(struct crowd *c, const struct corpus *corpus, size_t tenants, size_t keys)
 {
     struct zcache_options opts = cached_options(corpus, ZCACHE_TIER_RAW, 0);
@@ -152,7 +171,7 @@ static void crowd_open(struct crowd *c, const struct corpus *corpus, size_t tena
         must(put_page(c, (uint32_t)i), "put a page");
     }
     cached_rest(&c->cached);
-    progress_clear();
+    settle(c);
 }
 
 static void crowd_close(struct crowd *c)
@@ -186,6 +205,7 @@ static void run_case(struct report *report,
         report_set_count(more, "pages", crowd[i].keys);
         report_set_count(more, "tenants", crowd[i].tenants);
         report_set_count(more, "pool_bytes", stats.cache.resident_bytes);
+        report_set_count(more, "huge_bytes", stats.cache.huge_bytes);
     }
     lineup_run(&l, order);
     lineup_end(&l);

@@ -255,6 +255,9 @@ int zcache_put_many(struct zcache_tenant *tenant,
     }
     stall = zc_stall_of(tenant->cache);
     for (size_t i = 0; i < n; i++) {
+        if (i % ZC_PAGE_AHEAD == 0) {
+            zc_page_expect(tenant, th, &pages[i], ZC_MIN(n - i, ZC_PAGE_AHEAD));
+        }
         pages[i].status = zc_put(tenant, th, pages[i].key, pages[i].data, pages[i].len,
                                  pages[i].tag, flags, &stall);
         first = first == 0 && pages[i].status < 0 ? pages[i].status : first;
@@ -568,8 +571,10 @@ static void drain(struct zcache_tenant *t,
                   struct zcache_shrink_result *result)
 {
     uint64_t limit = zc_quota_limit(t->account);
-    uint64_t excess = zc_sub_sat(zc_quota_charge(t->account), limit);
+    uint64_t excess;
 
+    zc_quota_call_in(t->account);
+    excess = zc_sub_sat(zc_quota_charge(t->account), limit);
     if (excess > 0 && timeout_ms > 0) {
         zc_reclaim_shrink(t, th, excess, zc_plat_deadline_ns(timeout_ms), result);
     }

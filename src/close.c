@@ -182,8 +182,8 @@ static int move_list(struct zcache_tenant *t,
             zc_epoch_drain(th->epoch);
             rc = 0;
             budget = zc_lru_length(lru, list);
-            if (!zc_quota_fits(t->parent->account, zc_pool_round(sizeof(struct zc_entry)),
-                               ZC_QUOTA_RECLAIM)) {
+            if (!zc_quota_has_room(t->parent->account, zc_pool_round(sizeof(struct zc_entry)),
+                                   ZC_QUOTA_RECLAIM)) {
                 rc = -EDQUOT;
             }
         }
@@ -244,6 +244,7 @@ static int wait_uncharged(struct zcache_tenant *t, struct zc_thread *th, uint64_
     uint64_t seq = zc_progress_begin(t->cache);
     bool in_time = true;
 
+    zc_quota_call_in(t->account); /* nobody is inside who could take a stock again */
     zc_epoch_drain(th->epoch);
     while (zc_quota_charge(t->account) != 0 && in_time) {
         in_time = zc_progress_wait(t->cache, &seq, deadline_ns);

@@ -32,6 +32,7 @@
 #define PREPAID_SHARE  32u
 #define PREPAID_MIN    (UINT64_C(192) << 10)
 #define PREPAID_MAX    (UINT64_C(8) << 20)
+#define SAVE_BYTES     (UINT64_C(64) << 10)
 #define LIMBO_BYTES    (UINT64_C(64) << 10)
 #define LOG_WINDOW_NS  UINT64_C(1000000000)
 #define LOG_PER_WINDOW 10u
@@ -70,6 +71,25 @@ static bool prepaid_take(struct zcache *cache, uint64_t bytes)
         }
     }
     return false;
+}
+
+bool zc_core_save_up(struct zcache *cache, uint64_t bytes)
+{
+    uint64_t slack = zc_quota_slack(zc_quota_limit(&cache->account));
+    uint64_t want = bytes + cache->prepaid_max / 2; /* what it was made for goes on */
+    uint64_t have = atomic_load_explicit(&cache->prepaid, memory_order_relaxed);
+    uint64_t piece = ZC_MIN(zc_sub_sat(want, have), SAVE_BYTES);
+
+    if (piece > 0 && zc_quota_fits(&cache->account, piece + slack / 2, ZC_QUOTA_RECLAIM) &&
+        zc_quota_reserve(&cache->account, piece, ZC_QUOTA_RECLAIM) == NULL) {
+        have = atomic_fetch_add(&cache->prepaid, piece) + piece;
+    }
+    return have >= want;
+}
+
+bool zc_core_take_saved(struct zcache *cache, uint64_t bytes)
+{
+    return prepaid_take(cache, bytes);
 }
 
 static void note_refusal(struct zcache *cache, uint64_t bytes, bool by_pool)
@@ -214,7 +234,7 @@ struct zc_thread *zc_core_thread_wait(struct zcache *cache)
     atomic_fetch_add(&cache->bell.urgent, 1);
     seq = zc_progress_begin(cache);
     while ((th = zc_core_thread(cache)) == NULL && zc_plat_now_ns() < deadline &&
-           !zc_quota_fits(&cache->account, THREAD_ROOM, ZC_QUOTA_RECLAIM)) {
+           !zc_quota_has_room(&cache->account, THREAD_ROOM, ZC_QUOTA_RECLAIM)) {
         zc_bell_ring(cache, ZC_BELL_URGENT);
         (void)zc_progress_wait(cache, &seq, ZC_MIN(deadline, zc_plat_deadline_ns(LOOK_MS)));
     }
@@ -243,6 +263,17 @@ void zc_core_spare_give(struct zcache *cache)
 
 /* ---- page memory --------------------------------------------------------------------------- */
 
+#define HUGE_BYTES                                                                                 \
+    (UINT64_C(64) << 20) /* less is known to the CPU's table of translations as it is */
+#define HUGE_WAIT_NS UINT64_C(1000000000)
+
+static ZC_COLD void ring_for_huge(struct zcache *cache)
+{
+    if (atomic_load_explicit(&cache->huge_planned, memory_order_relaxed) == 0) {
+        zc_bell_ring(cache, ZC_BELL_HUGE);
+    }
+}
+
 void *zc_core_alloc(struct zcache *cache, unsigned node, size_t size)
 {
     uint64_t refusals = atomic_load_explicit(&cache->bound.refusals, memory_order_relaxed);
@@ -254,6 +285,9 @@ void *zc_core_alloc(struct zcache *cache, unsigned node, size_t size)
         void *ptr = zc_pool_alloc(cache->pool[cache->topo.order[node][i]], size);
 
         if (ptr != NULL) {
+            if (ZC_UNLIKELY(atomic_load_explicit(&cache->bound.full, memory_order_relaxed) != 0)) {
+                ring_for_huge(cache);
+            }
             return ptr;
         }
     }
@@ -430,7 +464,7 @@ void zc_core_look_at_slabs(struct zcache *cache)
     uint64_t resident =
         zc_sub_sat(atomic_load_explicit(&cache->bound.resident, memory_order_relaxed),
                    atomic_load_explicit(&cache->bound.unusable, memory_order_relaxed));
-    uint64_t charge = zc_sub_sat(zc_quota_charge(&cache->account),
+    uint64_t charge = zc_sub_sat(zc_quota_used_hint(&cache->account),
                                  atomic_load_explicit(&cache->prepaid, memory_order_relaxed));
 
     if (zc_core_is_sparse(cache, zc_sub_sat(zc_sub_sat(resident, charge), cache->opt.keep_bytes),
@@ -517,6 +551,8 @@ void zc_core_apply_capacity(struct zcache *cache)
 
 static int make_pools(struct zcache *cache)
 {
+    const bool huge = cache->opt.huge_pages == ZCACHE_HUGE_PAGES_AUTO && zc_plat_allows_huge();
+
     atomic_store(&cache->capacity, cache->opt.capacity_bytes);
     atomic_store(&cache->pressure_limit, UINT64_MAX);
     zc_quota_init(&cache->account, NULL, cache->opt.capacity_bytes);
@@ -529,6 +565,9 @@ static int make_pools(struct zcache *cache)
         }
         zc_pool_bind(cache->pool[i], &cache->bound);
         zc_pool_keep(cache->pool[i], cache->opt.keep_bytes / cache->topo.n_nodes);
+        if (huge) {
+            zc_pool_use_huge(cache->pool[i], HUGE_BYTES / cache->topo.n_nodes, HUGE_WAIT_NS);
+        }
     }
     return 0;
 }
@@ -572,6 +611,7 @@ int zc_core_init(struct zcache *cache)
     int rc = make_pools(cache);
 
     zc_lock_init(&cache->admin, ZC_RANK_admin);
+    zc_stocks_init(&cache->stocks);
     zc_lock_init(&cache->progress.lock, ZC_RANK_leaf);
     zc_cond_init(&cache->progress.cond);
     zc_lock_init(&cache->bell.lock, ZC_RANK_leaf);
@@ -630,5 +670,6 @@ void zc_core_fini(struct zcache *cache)
     zc_lock_fini(&cache->bell.lock);
     zc_cond_fini(&cache->progress.cond);
     zc_lock_fini(&cache->progress.lock);
+    zc_stocks_fini(&cache->stocks);
     zc_lock_fini(&cache->admin);
 }

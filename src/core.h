@@ -71,7 +71,8 @@ enum zc_bell_reason {
     ZC_BELL_DRAIN = 1 << 3,    /* a limit was lowered below its charge */
     ZC_BELL_COMPACT = 1 << 4,  /* slabs are sparse */
     ZC_BELL_STOP = 1 << 5,
-    ZC_BELL_DICT = 1 << 6 /* a sample is ready, or a dictionary is over */
+    ZC_BELL_HUGE = 1 << 7, /* chunks have got full, for which there are huge pages */
+    ZC_BELL_DICT = 1 << 6  /* a sample is ready, or a dictionary is over */
 };
 
 /** struct zc_bell - wakes the shrinker; rings are coalesced. */
@@ -135,6 +136,7 @@ struct zcache {
     uint64_t compact_promised;         /* by who is at it: of the walk under way; 0: none is */
     uint64_t compact_won;              /* by who is at it: so far, as the next */
     uint64_t compact_cpu_ns;
+    _Atomic int huge_planned;        /* the same for huge pages */
     _Atomic int compact_planned;     /* the shrinker will be at it by itself */
     _Atomic uint64_t capacity;       /* as the application set it; the root's limit may be less */
     _Atomic uint64_t pressure_limit; /* what memory pressure leaves of it; UINT64_MAX: all */
@@ -143,6 +145,7 @@ struct zcache {
     _Atomic uint64_t pressure_blind;
     _Atomic uint64_t pressure_bytes;
     struct zc_account account; /* the root's */
+    struct zc_stocks stocks;   /* of all accounts */
     struct zc_progress progress;
     struct zc_bell bell;
     struct zc_lock admin;
@@ -208,6 +211,19 @@ static inline const struct zc_mem *zc_core_mem(struct zcache *cache, enum zc_mem
  * zc_core_alloc_meta() - as that gives, but on @node, or the nearest that has some; freed through it.
  */
 void *zc_core_alloc_meta(struct zcache *cache, enum zc_mem_kind kind, unsigned node, size_t size);
+
+/**
+ * zc_core_save_up() - put a little of what room there is aside, for metadata of @bytes.
+ *
+ * At the limit there never is room for much at a time, and puts are faster.  What is put aside is for
+ * whatever metadata comes; half of the slack stays for reclaim.
+ *
+ * Return: whether there is enough now.
+ */
+bool zc_core_save_up(struct zcache *cache, uint64_t bytes);
+
+/** zc_core_take_saved() - take it, charged, to be given back by zc_quota_refund().  False: it is not there. */
+bool zc_core_take_saved(struct zcache *cache, uint64_t bytes);
 
 /** zc_core_thread() - the calling thread's state; NULL without memory. */
 static inline struct zc_thread *zc_core_thread(struct zcache *cache)

@@ -79,18 +79,23 @@ static bool touch(struct zc_entry *e, enum zcache_latency_kind kind, unsigned fl
 
 /*
  * The payload's head says how long the bytes are, and so how to copy them: that is one access to memory
- * before the others begin.  Pages that are listed as raw are read from their first lines on, so these
- * are asked for together with the head, and the first ones of the next 4 KiB, where the CPU begins anew.
+ * before the others begin.  So the line after it is asked for together with it; of pages that are listed as
+ * raw, which are read from their first lines on, some more, and the first ones of the next 4 KiB, where the
+ * CPU begins anew.
  */
 static ZC_HOT void prefetch_page(const struct zc_entry *e, uint64_t word, size_t cap)
 {
     const char *begin = (const char *)zc_word_payload(word);
     const char *next = (const char *)(((uintptr_t)begin | (PREFETCH_PAGE - 1)) + 1);
 
+    if (zc_word_is_same(word)) {
+        return;
+    }
+    __builtin_prefetch(begin + ZC_CACHE_LINE);
     if (cap < PREFETCH_MIN || zc_entry_tier(e) != ZCACHE_TIER_RAW) {
         return;
     }
-    for (unsigned i = 0; i < PREFETCH_MIN; i += ZC_CACHE_LINE) {
+    for (unsigned i = 2 * ZC_CACHE_LINE; i < PREFETCH_MIN; i += ZC_CACHE_LINE) {
         __builtin_prefetch(begin + i);
     }
     for (unsigned i = 0; i < PREFETCH_MIN / 4; i += ZC_CACHE_LINE) {
@@ -418,6 +423,10 @@ int zc_get_many(struct zcache_tenant *t,
     for (size_t i = 0; i < n; i++) {
         struct zc_where w = zc_page_where(t, th, pages[i].key);
         struct hit h;
+
+        if (i % ZC_PAGE_AHEAD == 0) {
+            zc_page_expect(t, th, &pages[i], ZC_MIN(n - i, ZC_PAGE_AHEAD));
+        }
 
         pages[i].status =
             look(&w, pages[i].key, pages[i].buf, pages[i].cap, &pages[i].len, flags, stall, &h);

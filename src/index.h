@@ -13,10 +13,17 @@
 #include "lock.h"
 #include "plat.h"
 
-#define ZC_SEGMENT_BUCKETS 512u
+#define ZC_SEGMENT_BUCKETS 64u
+#define ZC_BUCKET_CELLS    8u
+#define ZC_BUCKET_LOAD     6u /* entries to a bucket from which the table grows */
+
+/** struct zc_bucket - a cache line; see index.c. */
+struct zc_bucket {
+    _Alignas(ZC_CACHE_LINE) _Atomic uint64_t cell[ZC_BUCKET_CELLS];
+};
 
 struct zc_segment {
-    _Atomic uint64_t bucket[ZC_SEGMENT_BUCKETS]; /* links, see entry.h */
+    struct zc_bucket bucket[ZC_SEGMENT_BUCKETS];
 };
 
 struct zc_shard {
@@ -49,6 +56,13 @@ struct zc_entry *zc_index_find(struct zc_index *index,
                                uint64_t hash,
                                uint32_t slot,
                                struct zcache_key key);
+
+/**
+ * zc_index_prefetch() - have the CPU read what a look-up reads first; zc_index_likely() - the entry that it is
+ * likely to find, NULL for none, not touched itself: in a section.
+ */
+void zc_index_prefetch(struct zc_index *index, uint64_t hash);
+struct zc_entry *zc_index_likely(struct zc_index *index, uint64_t hash);
 
 /* Under the shard's lock. */
 struct zc_entry *zc_shard_find_locked(struct zc_shard *shard,

@@ -281,6 +281,7 @@ static void finish_read(struct zc_batch *b, struct zc_thread *th)
         finish_page(b, th, i);
     }
     zc_stat_add(b->tenant->stat, ZC_C_load_batches, 1);
+    zc_share_loaded(&b->tenant->share, b->io.n_pages, zc_plat_now_ns() - b->start_ns);
     zc_core_maintain(b->cache, th);
 }
 

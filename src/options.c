@@ -41,10 +41,12 @@
 enum kind {
     SIZE,
     NUMBER,
+    AUTO_NUMBER, /* or ZCACHE_AUTO */
     POWER,
     FULL,
     PRESSURE,
     POLICY,
+    HUGE_PAGES,
     CODEC
 };
 
@@ -75,8 +77,8 @@ static const struct option options[] = {
         UINT64_MAX,
         "a size of at least 1M and of 16 times page_max"),
     ROW("page_max", SIZE, page_max_bytes, 1, ZCACHE_PAGE_MAX_LIMIT, "a size from 1 to 1M"),
-    ROW("raw_percent", NUMBER, raw_percent, 0, 100, PERCENT),
-    ROW("fast_percent", NUMBER, fast_percent, 0, 100, PERCENT),
+    ROW("raw_percent", AUTO_NUMBER, raw_percent, 0, 100, "auto or " PERCENT),
+    ROW("fast_percent", AUTO_NUMBER, fast_percent, 0, 100, "auto or " PERCENT),
     ROW("fast", CODEC, fast_codec, 0, 0, CODEC_RULE),
     ROW("dense", CODEC, dense_codec, 0, 0, CODEC_RULE),
     ROW("start_percent",
@@ -148,6 +150,18 @@ static const struct option options[] = {
     ROW("keep", SIZE, keep_bytes, 0, UINT64_MAX, "a size"),
     ROW("compact_percent", NUMBER, compact_percent, 0, 100, PERCENT),
     ROW("policy", POLICY, policy, ZCACHE_POLICY_S3FIFO, ZCACHE_POLICY_LRU, "s3fifo or lru"),
+    ROW("miss_cost_us",
+        AUTO_NUMBER,
+        miss_cost_us,
+        0,
+        3600000000,
+        "auto or a whole number from 0 to 3600000000"),
+    ROW("huge_pages",
+        HUGE_PAGES,
+        huge_pages,
+        ZCACHE_HUGE_PAGES_AUTO,
+        ZCACHE_HUGE_PAGES_OFF,
+        "auto or off"),
 };
 
 static const char *const full_names[] = {
@@ -166,6 +180,11 @@ static const char *const pressure_names[] = {
 static const char *const policy_names[] = {
     [ZCACHE_POLICY_S3FIFO] = "s3fifo",
     [ZCACHE_POLICY_LRU] = "lru",
+};
+
+static const char *const huge_pages_names[] = {
+    [ZCACHE_HUGE_PAGES_AUTO] = "auto",
+    [ZCACHE_HUGE_PAGES_OFF] = "off",
 };
 
 /* ---- the members ------------------------------------------------------------------------------
@@ -200,6 +219,9 @@ static void store_number(struct zcache_options *opts, const struct option *o, ui
 /* Whether a number obeys the row's own rule. */
 static bool number_is_legal(const struct option *o, uint64_t value)
 {
+    if (o->kind == AUTO_NUMBER && value == ZCACHE_AUTO) {
+        return true;
+    }
     return value >= o->min && value <= o->max &&
            (o->kind != POWER || value == 0 || zc_is_pow2(value));
 }
@@ -369,6 +391,16 @@ static bool parse_value(struct zcache_options *opts, const struct option *o, str
         break;
     case POLICY:
         ok = parse_name(s, policy_names, ZC_ARRAY_SIZE(policy_names), &value);
+        break;
+    case AUTO_NUMBER:
+        if (span_is(s, "auto")) {
+            store_number(opts, o, ZCACHE_AUTO);
+            return true;
+        }
+        ok = parse_number(s, &value) && value != ZCACHE_AUTO;
+        break;
+    case HUGE_PAGES:
+        ok = parse_name(s, huge_pages_names, ZC_ARRAY_SIZE(huge_pages_names), &value);
         break;
     case NUMBER:
     case POWER:

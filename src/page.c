@@ -527,6 +527,47 @@ void zc_page_report_corrupt(struct zcache_tenant *t, struct zcache_key key)
                 (unsigned long long)key.object, (unsigned long long)key.page);
 }
 
+/* ---- many ---------------------------------------------------------------------------------- */
+
+/* Of records: less than that is in the CPU's cache as it is. */
+#define EXPECT_BYTES (UINT64_C(1) << 20)
+
+/* Bucket, record, payload's head and first bytes: each step for all pages before the next one. */
+void zc_page_expect(struct zcache_tenant *t,
+                    struct zc_thread *th,
+                    const struct zcache_page *pages,
+                    size_t n)
+{
+    struct zc_entry *e[ZC_PAGE_AHEAD];
+    uint64_t hash[ZC_PAGE_AHEAD];
+
+    ZC_ASSERT(n <= ZC_PAGE_AHEAD);
+    if (atomic_load_explicit(&t->cache->entry_bytes, memory_order_relaxed) < EXPECT_BYTES) {
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        hash[i] = zc_index_hash(t->slot, pages[i].key);
+        zc_index_prefetch(t->cache->index, hash[i]);
+    }
+    zc_epoch_enter(th->epoch);
+    for (size_t i = 0; i < n; i++) {
+        e[i] = zc_index_likely(t->cache->index, hash[i]);
+        __builtin_prefetch(e[i]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint64_t word =
+            e[i] == NULL ? 0 : atomic_load_explicit(&e[i]->payload, memory_order_acquire);
+
+        if (!zc_word_is_same(word)) {
+            __builtin_prefetch(zc_word_payload(word));
+            __builtin_prefetch((const char *)zc_word_payload(word) + ZC_CACHE_LINE);
+        }
+    }
+    zc_epoch_exit(th->epoch);
+}
+
+/* ---- isolated pages ------------------------------------------------------------------------ */
+
 void zc_page_putback(struct zcache *cache, struct zc_thread *th, struct zc_entry *e, bool newest)
 {
     struct zcache_tenant *t = zc_tenant_of(cache, e);

@@ -31,6 +31,7 @@ static inline struct zc_where zc_page_where(struct zcache_tenant *t,
 {
     uint64_t hash = zc_index_hash(t->slot, key);
 
+    zc_index_prefetch(t->cache->index, hash); /* it comes while a section begins */
     return (struct zc_where){.cache = t->cache,
                              .tenant = t,
                              .thread = th,
@@ -209,5 +210,16 @@ void zc_page_report_corrupt(struct zcache_tenant *t, struct zcache_key key);
 
 /** zc_page_putback() - give an isolated page back to its list and let go of it. */
 void zc_page_putback(struct zcache *cache, struct zc_thread *th, struct zc_entry *e, bool newest);
+
+#define ZC_PAGE_AHEAD 16u /* pages whose memory is read at the same time */
+
+/**
+ * zc_page_expect() - have the CPU read what calls for these pages will read, all at once and not one after the
+ *                    other; at most ZC_PAGE_AHEAD.
+ */
+void zc_page_expect(struct zcache_tenant *t,
+                    struct zc_thread *th,
+                    const struct zcache_page *pages,
+                    size_t n);
 
 #endif /* ZC_PAGE_H */

@@ -44,6 +44,10 @@
 #include "fault.h"
 #include "mathx.h"
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1; younger than some C libraries */
+#endif
+
 #define NS_PER_S          UINT64_C(1000000000)
 #define NS_PER_MS         UINT64_C(1000000)
 #define THREAD_NAME_BYTES 16 /* with the terminating zero; longer names are refused */
@@ -296,6 +300,40 @@ void zc_plat_bind(void *ptr, size_t size, int sys_node)
     /* The kernel looks at one bit less than it is told.  Where it refuses, pages come from
      * anywhere. */
     (void)mbind(ptr, size, MPOL_PREFERRED, mask, ZC_SYS_NODES_MAX + 1, 0);
+}
+
+bool zc_plat_allows_huge(void)
+{
+    char text[64];
+
+    return zc_plat_read_file("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof(text)) >
+               0 &&
+           strstr(text, "[never]") == NULL;
+}
+
+enum zc_plat_huge zc_plat_make_huge(void *ptr, size_t size)
+{
+    int rc = madvise(ptr, size, MADV_HUGEPAGE);
+    int error = 0;
+
+    if (rc == 0) {
+        rc = madvise(ptr, size, MADV_COLLAPSE);
+        error = errno;
+        /* The page stays, but the kernel makes no more of them by itself.  It can only be refused what
+         * the first call was, a division of the mapping, which is there by now. */
+        (void)madvise(ptr, size, MADV_NOHUGEPAGE);
+    }
+    if (rc == 0) {
+        return ZC_PLAT_HUGE_MADE;
+    }
+    return error == EINVAL ? ZC_PLAT_HUGE_NEVER : ZC_PLAT_HUGE_REFUSED;
+}
+
+void zc_plat_split(void *ptr)
+{
+    /* Advice about a part of a huge page has the kernel split it; of the pages of this one the least
+     * harmful says that it is not needed soon.  Where it cannot, what is discarded comes back later. */
+    (void)madvise(ptr, zc_plat_page_size(), MADV_COLD);
 }
 
 void zc_plat_discard(void *ptr, size_t size)

@@ -106,6 +106,30 @@ void zc_plat_unmap(void *ptr, size_t size);
 /** zc_plat_bind() - prefer @sys_node for a mapping's pages; -1 does nothing. Errors are ignored. */
 void zc_plat_bind(void *ptr, size_t size, int sys_node);
 
+enum zc_plat_huge {
+    ZC_PLAT_HUGE_MADE,
+    ZC_PLAT_HUGE_REFUSED, /* perhaps another time: there is none free, or it may be no more than it is */
+    ZC_PLAT_HUGE_NEVER /* not on this system */
+};
+
+/** zc_plat_allows_huge() - whether the system's setting lets a process ask for huge pages. */
+bool zc_plat_allows_huge(void);
+
+/**
+ * zc_plat_make_huge() - copy what a piece of a mapping holds to a huge page, and map that.
+ * @ptr, @size: as a huge page of the system.
+ *
+ * It is resident as a whole then.  Others may use it meanwhile.
+ */
+enum zc_plat_huge zc_plat_make_huge(void *ptr, size_t size);
+
+/**
+ * zc_plat_split() - make small pages of the huge page that has the small one at @ptr.
+ *
+ * Before a part of it is discarded: or that would stay with the process until the system runs short.
+ */
+void zc_plat_split(void *ptr);
+
 /** zc_plat_discard() - drop the content of whole pages; they read as zero and take no memory. */
 void zc_plat_discard(void *ptr, size_t size);
 

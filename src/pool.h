@@ -37,14 +37,16 @@ struct zc_pool_usage {
 
 /**
  * struct zc_pool_bound - what the pools of one cache may keep resident, all together.
- * @unusable: of that, what no object can have: heads of chunks, tails of slabs.
+ * @unusable: of that, what no object can have: heads of chunks, tails of slabs, free pages of huge ones.
  * @refusals: how often a pool did not grow for it.
+ * @full:     a chunk has got full since somebody set it to 0, which may have a huge page.
  */
 struct zc_pool_bound {
     _Atomic uint64_t resident;
     _Atomic uint64_t unusable;
     _Atomic uint64_t max;
     _Atomic uint64_t refusals;
+    _Atomic uint32_t full;
 };
 
 /** zc_pool_create() - @node is our number, stored with each chunk; @sys_node the system's or -1. */
@@ -92,6 +94,23 @@ bool zc_pool_is_leaving(const void *ptr);
 
 /** zc_pool_excess() - resident bytes that an object could have and none has, spares left out; a hint. */
 uint64_t zc_pool_excess(struct zc_pool *pool);
+
+/**
+ * zc_pool_use_huge() - have full chunks in huge pages of the system, from @min_bytes resident on.
+ * @min_bytes: UINT64_MAX, as at first: none.
+ * @wait_ns:   how long a chunk has to be full before.
+ */
+void zc_pool_use_huge(struct zc_pool *pool, uint64_t min_bytes, uint64_t wait_ns);
+
+/**
+ * zc_pool_make_huge() - the chunks whose time has come, until @deadline_ns; by one thread.
+ *
+ * No lock held.  Return: when to come again; 0 if a chunk has to get full first.
+ */
+uint64_t zc_pool_make_huge(struct zc_pool *pool, uint64_t deadline_ns);
+
+/** zc_pool_huge_bytes() - in huge pages now. */
+uint64_t zc_pool_huge_bytes(const struct zc_pool *pool);
 
 void zc_pool_usage(const struct zc_pool *pool, struct zc_pool_usage *out);
 

@@ -55,6 +55,17 @@ struct zc_slab {
     uint16_t n_pages;    /* set once; 0: description not in use */
 };
 
+/** enum zc_chunk_form - what the system has for a chunk: pool_huge.c. */
+enum zc_chunk_form {
+    ZC_FORM_SMALL = 0, /* pages as they were touched */
+    ZC_FORM_WAITS = 1, /* as before, and it is full */
+    ZC_FORM_BUSY = 2,  /* changing; in no bin */
+    ZC_FORM_HUGE = 3   /* a huge page: its free pages are resident too */
+};
+
+#define ZC_HUGE_FREE_MAX 2u /* free pages of a chunk that is as good as full */
+#define ZC_HUGE_WAITS    8u /* how many lengths a wait can have */
+
 /** struct zc_chunk - the head; all under the pool's chunk lock unless said otherwise. */
 struct zc_chunk {
     uint32_t tag;                  /* set once */
@@ -64,10 +75,17 @@ struct zc_chunk {
     struct zc_list link;           /* struct zc_chunk_bins */
     unsigned longest; /* pages of the longest free run; 0 when all descriptions are used */
     unsigned n_free;  /* free pages */
+    uint8_t form;     /* enum zc_chunk_form */
+    uint8_t
+        splits; /* how often it was split, or refused a huge page; below ZC_HUGE_WAITS it may have one */
+    uint16_t n_leaving; /* slabs whose pages are being dropped */
     uint64_t free_pages[ZC_CHUNK_WORDS];
     uint64_t free_slots[2];
+    uint64_t full_ns;                  /* when it began to wait */
     uint8_t page_slab[ZC_CHUNK_PAGES]; /* constant for a page while its slab has live objects */
     struct zc_slab slab[ZC_CHUNK_SLABS];
+    struct zc_list full;   /* those that wait */
+    struct zc_list doomed; /* empty slabs, while it is busy */
 };
 
 _Static_assert(sizeof(struct zc_chunk) <= ZC_CHUNK_HEAD_BYTES, "head too small");
@@ -166,6 +184,11 @@ static inline void zc_chunk_init(struct zc_chunk *chunk, struct zc_pool *pool, u
     chunk->node = node;
     chunk->pool = pool;
     zc_list_init(&chunk->link);
+    zc_list_init(&chunk->full);
+    zc_list_init(&chunk->doomed);
+    chunk->form = ZC_FORM_SMALL;
+    chunk->splits = 0;
+    chunk->n_leaving = 0;
     chunk->longest = ZC_CHUNK_RUN_MAX;
     chunk->n_free = ZC_CHUNK_RUN_MAX;
     for (unsigned i = 0; i < ZC_CHUNK_WORDS; i++) {

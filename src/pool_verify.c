@@ -9,7 +9,7 @@
  *      live objects of a class               its slabs                       its gauge
  *      who has a page                        the map of bits, of bytes       the slab's description
  *      how much room a chunk has             its maps                        n_free, longest, bin
- *      resident, mapped, spare bytes         slabs and chunks                the pool's gauges
+ *      resident, mapped, spare, huge bytes   slabs and chunks                the pool's gauges
  *
  * Free lists are followed only inside their slab and no further than it has objects, so that damage
  * is reported, not run into.
@@ -36,6 +36,8 @@ struct census {
     uint64_t spare_bytes;
     uint64_t tail_bytes; /* behind the last objects of slabs */
     uint64_t used_bytes; /* pages that chunks gave to slabs */
+    uint64_t free_bytes; /* pages of huge chunks that no slab has: resident all the same */
+    uint64_t huge;
     uint64_t chunks;
     uint64_t empty;
 };
@@ -205,6 +207,14 @@ static const char *bin_wrong(const struct zc_pool *pool, unsigned bin, struct ce
             return "a chunk is in the wrong bin";
         }
         census->used_bytes += (ZC_CHUNK_RUN_MAX - chunk->n_free) * ZC_POOL_PAGE;
+        if (chunk->form == ZC_FORM_BUSY ||
+            (chunk->form == ZC_FORM_WAITS) != !zc_list_empty(&chunk->full)) {
+            return "a chunk waits for a huge page, or does not, against its mark";
+        }
+        if (chunk->form == ZC_FORM_HUGE) {
+            census->free_bytes += chunk->n_free * ZC_POOL_PAGE;
+            census->huge++;
+        }
         census->chunks++;
         census->empty += zc_chunk_is_empty(chunk) ? 1 : 0;
     }
@@ -236,13 +246,16 @@ static const char *totals_wrong(const struct zc_pool *pool, const struct census 
     if (census->spare_bytes != zc_pool_gauge(&pool->spare_bytes)) {
         return "the count of spare bytes is wrong";
     }
-    if (census->used_bytes + census->chunks * ZC_CHUNK_HEAD_BYTES !=
+    if (census->used_bytes + census->free_bytes + census->chunks * ZC_CHUNK_HEAD_BYTES !=
         zc_pool_gauge(&pool->resident)) {
         return "the count of resident bytes is wrong";
     }
-    if (census->tail_bytes + census->chunks * ZC_CHUNK_HEAD_BYTES !=
+    if (census->tail_bytes + census->free_bytes + census->chunks * ZC_CHUNK_HEAD_BYTES !=
         zc_pool_gauge(&pool->unusable)) {
         return "the count of unusable bytes is wrong";
+    }
+    if (census->huge * ZC_POOL_CHUNK != zc_pool_huge_bytes(pool)) {
+        return "the count of bytes in huge pages is wrong";
     }
     if (census->chunks * ZC_POOL_CHUNK != zc_pool_gauge(&pool->mapped)) {
         return "the count of mapped bytes is wrong";

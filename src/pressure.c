@@ -108,7 +108,7 @@ static void look(struct zc_pressure *p, bool stalled)
     struct zc_pressure_look seen;
 
     zc_pressure_read(&p->eyes, (unsigned)cache->opt.pressure, zc_plat_now_ns(), &seen);
-    seen.charge_bytes = zc_quota_charge(&cache->account);
+    seen.charge_bytes = zc_quota_used(&cache->account); /* a stock is no memory */
     if (stalled) { /* within the window, of which this look may have seen a part */
         seen.stall_permille = ZC_MAX(seen.stall_permille, rules.stall_percent * 10);
     }

@@ -14,6 +14,7 @@
 
 #include "batch.h"
 #include "mathx.h"
+#include "weigh.h"
 
 static void add_sums(struct zcache_tier_stats *tier, const struct zc_tier_sum *sum)
 {
@@ -70,11 +71,20 @@ static void add_tenant(struct zcache_tenant *t, struct zcache_stats *out)
 
 static void set_account(const struct zcache_tenant *t, struct zcache_stats *out)
 {
-    out->gauge.charge_bytes = zc_quota_charge(t->account);
+    uint64_t charge = zc_quota_charge(t->account);
+    uint64_t stock = ZC_MIN(zc_quota_stock(t->account), charge);
+
+    out->gauge.charge_bytes = charge - stock;
+    out->gauge.stock_bytes = stock;
     out->gauge.peak_charge_bytes = atomic_load(&t->account->peak);
     out->gauge.limit_bytes =
         t->parent != NULL ? zc_quota_limit(t->account) : atomic_load(&t->cache->capacity);
     out->gauge.reserve_bytes = atomic_load(&t->reserve_bytes);
+    out->gauge.raw_share_permille =
+        zc_mul_div(zc_weigh_share(t, ZCACHE_TIER_RAW), 1000, ZC_SHARE_ONE);
+    out->gauge.fast_share_permille =
+        zc_mul_div(zc_weigh_share(t, ZCACHE_TIER_FAST), 1000, ZC_SHARE_ONE);
+    out->gauge.miss_cost_ns = zc_weigh_miss_ns(t);
 }
 
 static void set_cache(struct zcache *cache, struct zcache_stats *out)
@@ -86,6 +96,7 @@ static void set_cache(struct zcache *cache, struct zcache_stats *out)
 
         zc_pool_usage(cache->pool[i], &usage);
         out->cache.resident_bytes += usage.resident;
+        out->cache.huge_bytes += zc_pool_huge_bytes(cache->pool[i]);
     }
     out->cache.capacity_bytes = atomic_load(&cache->capacity);
     out->cache.effective_capacity_bytes = zc_quota_limit(&cache->account);

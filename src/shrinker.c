@@ -40,17 +40,19 @@
 #include "reclaim.h"
 #include "train.h"
 
-#define FAILURES_MAX 16u
-#define VISIT_MIN    (UINT64_C(4) << 10)
-#define VISIT_MAX    (UINT64_C(256) << 10)
-#define QUIET_MIN_MS 1u
-#define QUIET_MAX_MS 100u
-#define QUIET_TIMES  9u                   /* the CPU time of a look that freed nothing */
-#define QUIET_MAX_NS UINT64_C(1000000000) /* so that what becomes free is found soon */
-#define OWN_WEIGHT   UINT64_C(100)        /* of an inner tenant's own pages, beside its children */
-#define AHEAD_MIN    (UINT64_C(16) << 10)
-#define COMPACT_MS   1000u
-#define LATER_MS     250u /* when a stream may be over, whose pages were not worth compressing */
+#define FAILURES_MAX  16u
+#define VISIT_MIN     (UINT64_C(4) << 10)
+#define VISIT_MAX     (UINT64_C(256) << 10)
+#define QUIET_MIN_MS  1u
+#define QUIET_MAX_MS  100u
+#define QUIET_TIMES   9u                   /* the CPU time of a look that freed nothing */
+#define QUIET_MAX_NS  UINT64_C(1000000000) /* so that what becomes free is found soon */
+#define OWN_WEIGHT    UINT64_C(100)        /* of an inner tenant's own pages, beside its children */
+#define AHEAD_MIN     (UINT64_C(16) << 10)
+#define COMPACT_MS    1000u
+#define HUGE_MS       50u
+#define HUGE_PAUSE_MS 50u
+#define LATER_MS      250u /* when a stream may be over, whose pages were not worth compressing */
 
 struct zc_shrinker {
     pthread_t id;
@@ -83,6 +85,18 @@ static bool stopping(struct zcache *cache)
 static uint64_t percent_of(const struct zcache *cache, uint32_t percent)
 {
     return zc_mul_div(zc_quota_limit(&cache->account), percent, 100);
+}
+
+/* Whether it is time to make room; before it is, stocks are called in. */
+static bool past_background(struct zcache *cache)
+{
+    uint64_t mark = percent_of(cache, cache->opt.background_percent);
+
+    if (zc_quota_charge(&cache->account) <= mark) {
+        return false;
+    }
+    zc_quota_call_in(&cache->account);
+    return zc_quota_charge(&cache->account) > mark;
 }
 
 /* ---- shares -------------------------------------------------------------------------------- */
@@ -230,12 +244,14 @@ static enum visit visit(struct zc_shrinker *s,
 static bool pass(struct zc_shrinker *s, struct zc_thread *th, struct division *d)
 {
     struct zcache *cache = s->cache;
-    uint64_t missing = zc_sub_sat(zc_quota_charge(&cache->account), d->target);
     uint32_t start = s->cursor;
     unsigned failures = 0;
     bool wrapped = false;
     bool freed = false;
+    uint64_t missing;
 
+    zc_quota_call_in(&cache->account);
+    missing = zc_sub_sat(zc_quota_charge(&cache->account), d->target);
     atomic_fetch_add(&cache->bell.rounds, 1);
     divide(cache, d);
     while (failures < FAILURES_MAX && !stopping(cache) &&
@@ -308,6 +324,7 @@ static void relieve(struct zc_shrinker *s, struct zc_thread *th)
         } else {
             i++;
         }
+        zc_train_work(cache, th); /* it may take long to get down there */
     }
     s->retry_ns = 0;
     s->pressed = false;
@@ -321,7 +338,7 @@ static void drain_limits(struct zc_shrinker *s, struct zc_thread *th)
     struct zcache_tenant *t;
 
     while ((t = zc_tenant_next(s->cache->root, &cursor)) != NULL) {
-        uint64_t excess = zc_sub_sat(zc_quota_charge(t->account), zc_quota_limit(t->account));
+        uint64_t excess = zc_sub_sat(zc_quota_used(t->account), zc_quota_limit(t->account));
         struct zcache_shrink_result result;
 
         if (excess > 0 && t->parent != NULL) {
@@ -372,7 +389,7 @@ static void compress_ahead(struct zc_shrinker *s, struct zc_thread *th)
     struct zcache *cache = s->cache;
 
     while (!stopping(cache) && compress_once(s, th)) {
-        if (zc_quota_charge(&cache->account) > percent_of(cache, cache->opt.background_percent)) {
+        if (past_background(cache)) {
             return; /* pressure goes first */
         }
     }
@@ -397,6 +414,26 @@ static void compact(struct zc_shrinker *s, struct zc_thread *th)
     }
 }
 
+/* ---- huge pages ---------------------------------------------------------------------------- */
+
+/* For chunks that have been full for a while; it comes back for others, now and then. */
+static void make_huge(struct zc_shrinker *s)
+{
+    struct zcache *cache = s->cache;
+    uint64_t when = 0;
+
+    atomic_store(&cache->bound.full, 0);
+    for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
+        uint64_t next = zc_pool_make_huge(cache->pool[i], zc_plat_deadline_ns(HUGE_MS));
+
+        when = next == 0 || (when != 0 && when < next) ? when : next;
+    }
+    atomic_store(&cache->huge_planned, when != 0);
+    if (when != 0) {
+        look_again_at(s, ZC_MAX(when, zc_plat_deadline_ns(HUGE_PAUSE_MS)));
+    }
+}
+
 /* ---- thread -------------------------------------------------------------------------------- */
 
 static void round_of_work(struct zc_shrinker *s, struct zc_thread *th, uint32_t reasons)
@@ -407,8 +444,7 @@ static void round_of_work(struct zc_shrinker *s, struct zc_thread *th, uint32_t 
     if ((reasons & ZC_BELL_DRAIN) != 0 || reasons == 0) {
         drain_limits(s, th);
     }
-    if (atomic_load(&cache->bell.urgent) > 0 ||
-        zc_quota_charge(&cache->account) > percent_of(cache, cache->opt.background_percent)) {
+    if (atomic_load(&cache->bell.urgent) > 0 || past_background(cache)) {
         s->pressed = true;
     }
     if (s->pressed) {
@@ -419,8 +455,8 @@ static void round_of_work(struct zc_shrinker *s, struct zc_thread *th, uint32_t 
     }
     compress_ahead(s, th);
     compact(s, th);
-    if (zc_quota_charge(&cache->account) > percent_of(cache, cache->opt.background_percent) &&
-        s->retry_ns == 0) {
+    make_huge(s);
+    if (past_background(cache) && s->retry_ns == 0) {
         s->retry_ns = zc_plat_now_ns(); /* more came while we compressed: go on at once */
     }
     zc_epoch_drain(th->epoch); /* nothing waits in limbo while we sleep */

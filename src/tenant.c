@@ -29,6 +29,7 @@
 #define TABLE_CHUNKS 1024u
 #define KEEP_CLOSED  256u
 #define NAME_BUCKETS 512u
+#define STOCK_MARK   96u /* percent of a limit above which stocks take nothing */
 
 struct zc_tenants {
     struct zc_lock lock; /* tenant */
@@ -95,6 +96,26 @@ static void lists_free(struct zcache *cache, struct zcache_tenant *t)
     }
 }
 
+static bool stock_alloc(struct zcache *cache, struct zcache_tenant *t)
+{
+    const struct zc_mem *mem = zc_core_mem(cache, ZC_MEM_TENANT);
+
+    t->stock = mem->alloc(mem->ctx, zc_stock_bytes(cache->topo.n_cpus));
+    if (t->stock != NULL) {
+        zc_stock_init(t->stock, cache->topo.n_cpus);
+    }
+    return t->stock != NULL;
+}
+
+static void stock_free(struct zcache *cache, struct zcache_tenant *t)
+{
+    const struct zc_mem *mem = zc_core_mem(cache, ZC_MEM_TENANT);
+
+    if (t->stock != NULL) {
+        mem->free(mem->ctx, t->stock, zc_stock_size(t->stock));
+    }
+}
+
 static void record_free(struct zcache *cache, struct zcache_tenant *t)
 {
     const struct zc_mem *mem = zc_core_mem(cache, ZC_MEM_TENANT);
@@ -102,6 +123,7 @@ static void record_free(struct zcache *cache, struct zcache_tenant *t)
     lists_free(cache, t);
     zc_ghost_fini(&t->ghost, mem);
     stat_free(cache, t);
+    stock_free(cache, t);
     mem->free(mem->ctx, t, record_bytes(cache));
 }
 
@@ -113,8 +135,9 @@ static struct zcache_tenant *record_alloc(struct zcache *cache)
     if (t == NULL) {
         return NULL;
     }
-    if (!lists_alloc(cache, t)) {
+    if (!stock_alloc(cache, t) || !lists_alloc(cache, t)) {
         lists_free(cache, t);
+        stock_free(cache, t);
         mem->free(mem->ctx, t, record_bytes(cache));
         return NULL;
     }
@@ -270,6 +293,9 @@ static void record_fill(struct zcache_tenant *t,
     if (parent != NULL) {
         zc_quota_init(&t->own, parent->account, opts->limits.limit_bytes);
     }
+    zc_quota_use_stock(t->account, &t->cache->stocks, t->stock,
+                       parent != NULL ? STOCK_MARK
+                                      : ZC_MIN(t->cache->opt.background_percent, STOCK_MARK));
     zc_list_init(&t->children);
     zc_list_init(&t->sibling);
     zc_list_init(&t->named);
@@ -288,6 +314,7 @@ static void record_fill(struct zcache_tenant *t,
     for (int tier = 0; tier < ZCACHE_TIERS; tier++) {
         zc_worth_init(&t->worth[tier]);
     }
+    zc_share_init(&t->share);
     (void)memset(&t->learn, 0, sizeof(t->learn));
     for (unsigned i = 0; i < t->cache->topo.n_nodes; i++) {
         zc_lru_use_probation(t->lru[i],
@@ -615,9 +642,10 @@ uint64_t zc_tenant_spare(const struct zcache_tenant *t)
     uint64_t spare = UINT64_MAX;
 
     for (; t != NULL; t = t->parent) {
-        uint64_t above = zc_sub_sat(zc_quota_charge(t->account), atomic_load(&t->reserve_bytes));
+        uint64_t reserve = atomic_load(&t->reserve_bytes);
+        uint64_t used = reserve > 0 ? zc_quota_used(t->account) : zc_quota_charge(t->account);
 
-        spare = ZC_MIN(spare, above);
+        spare = ZC_MIN(spare, zc_sub_sat(used, reserve));
     }
     return spare;
 }
@@ -734,6 +762,8 @@ void zc_tenants_destroy(struct zcache *cache)
     uint32_t n = atomic_load(&cache->tenants->n_slots);
 
     zc_tenants_detach(cache);
+    zc_quota_call_in(&cache->account);
+    cache->account.stock = NULL; /* its memory is the root's record's */
     for (uint32_t slot = 0; slot < n; slot++) {
         record_free(cache, zc_tenant_at(cache, slot));
     }

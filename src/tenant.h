@@ -15,6 +15,7 @@
 #include "core.h"
 #include "ghost.h"
 #include "lru.h"
+#include "share.h"
 #include "worth.h"
 
 enum zc_tenant_state {
@@ -73,7 +74,8 @@ struct zcache_tenant {
     struct zc_list free; /* on the list of closed records */
     uint64_t forward_id; /* closed: the parent's id */
     /* atomic */
-    struct zc_account own; /* account of all but the root */
+    struct zc_account own;  /* account of all but the root */
+    struct zc_stock *stock; /* of its account; set once */
     _Atomic uint64_t reserve_bytes;
     _Atomic uint32_t weight;
     _Atomic uint32_t writeback;
@@ -94,6 +96,7 @@ struct zcache_tenant {
     _Atomic uint32_t cursor;      /* slot after which a sweep of the subtree goes on */
     _Atomic uint64_t raw_surplus; /* asked of the shrinker: raw pages to demote ahead of need */
     struct zc_worth worth[ZCACHE_TIERS];
+    struct zc_share share;
     struct zc_learn learn;
     _Atomic(struct zc_hist *) hist; /* ZCACHE_LATENCIES, made at the first sample */
     struct zc_ghost ghost;          /* of all nodes; not used with plain LRU */

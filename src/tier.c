@@ -23,6 +23,8 @@
 #include "sync_point.h"
 #include "train.h"
 
+#define SECTION_NS UINT64_C(5000000) /* many times what a section takes */
+
 /* ---- demote -------------------------------------------------------------------------------- */
 
 /* What a page looks like at first; the word's memory may go as soon as the section ends. */
@@ -165,7 +167,7 @@ static bool reserve(const struct zc_where *w, size_t bytes)
     if (zc_quota_reserve(account, bytes, ZC_QUOTA_RECLAIM) == NULL) {
         return true;
     }
-    zc_epoch_drain(w->thread->epoch);
+    (void)zc_epoch_drain_until(w->thread->epoch, zc_plat_now_ns() + SECTION_NS);
     return zc_quota_reserve(account, bytes, ZC_QUOTA_RECLAIM) == NULL;
 }
 
@@ -335,8 +337,10 @@ enum zc_tier_outcome zc_tier_demote(struct zcache *cache,
 
 enum zcache_tier zc_tier_next(const struct zcache *cache, enum zcache_tier from)
 {
+    const uint32_t fast = cache->opt.fast_percent;
+
     for (int t = (int)from + 1; t < ZCACHE_TIERS; t++) {
-        bool off = t == ZCACHE_TIER_DENSE && cache->opt.fast_percent >= 100;
+        bool off = t == ZCACHE_TIER_DENSE && fast >= 100 && fast != ZCACHE_AUTO;
 
         if (!off && atomic_load_explicit(&cache->codec[t], memory_order_relaxed) != 0) {
             return (enum zcache_tier)t;

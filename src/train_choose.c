@@ -27,6 +27,8 @@
 #define REFUSED_MAX    10u
 #define SPREAD_MAX     4u
 #define UNIT           65536u
+#define ROOM_MS        500u /* that a training waits for room in a cache that is full */
+#define RETRY_MS       5u
 
 /* Bytes of the held-out pages, encoded in three ways. */
 struct outcome {
@@ -97,9 +99,24 @@ static void hold_out(struct training *g)
     g->held_len = held_len;
 }
 
-static uint64_t sample_bytes(const struct zc_train *train)
+/* In a cache that is full it comes a little at a time.  @more is for what comes after it. */
+static bool wait_for_room(struct zc_train *train, uint64_t bytes, uint64_t more)
 {
-    return train->room + train->held_room + 2 * train->pages_max * sizeof(size_t);
+    struct zcache *cache = train->cache;
+    uint64_t deadline = zc_plat_deadline_ns(ROOM_MS);
+    uint64_t seq;
+    bool enough;
+
+    if (zc_quota_reserve(&cache->account, bytes, ZC_QUOTA_PUT) == NULL) {
+        return true;
+    }
+    seq = zc_progress_begin(cache);
+    while (!(enough = zc_core_save_up(cache, bytes + more)) && zc_plat_now_ns() < deadline &&
+           atomic_load(&train->stopping) == 0) {
+        (void)zc_progress_wait(cache, &seq, ZC_MIN(deadline, zc_plat_deadline_ns(RETRY_MS)));
+    }
+    zc_progress_end(cache);
+    return enough && zc_core_take_saved(cache, bytes);
 }
 
 /* Room for what the codec's library takes from the system.  0: refused. */
@@ -109,9 +126,9 @@ static uint64_t charge_scratch(const struct training *g, size_t cap)
     uint64_t bytes = g->impl->train_bytes(cap, g->n, g->train->accuracy);
     struct zc_core_mem *m = &cache->mem[ZC_MEM_DICT];
 
-    if (atomic_load(&m->bytes) - sample_bytes(g->train) + cap * PREPARED_TIMES >
+    if (atomic_load(&m->bytes) - zc_train_sample_bytes(g->train) + cap * PREPARED_TIMES >
             zc_quota_limit(&cache->account) / ALL_SHARE ||
-        ZC_FAULT(room) || zc_quota_reserve(&cache->account, bytes, ZC_QUOTA_PUT) != NULL) {
+        ZC_FAULT(room) || !wait_for_room(g->train, bytes, cap * PREPARED_TIMES)) {
         return 0;
     }
     atomic_fetch_add_explicit(&m->bytes, bytes, memory_order_relaxed);

@@ -67,6 +67,12 @@ static inline uint64_t zc_train_window(const struct zc_train *train, const struc
     return train->window_bytes << atomic_load_explicit(&l->spread, memory_order_relaxed);
 }
 
+/** zc_train_sample_bytes() - room that a sample takes. */
+static inline uint64_t zc_train_sample_bytes(const struct zc_train *train)
+{
+    return train->room + train->held_room + 2 * train->pages_max * sizeof(size_t);
+}
+
 /* train_sample.c */
 void zc_train_free_sample(struct zc_train *train, struct zc_sample *s);
 /** zc_train_drop_stale() - give back the room of a sample that has not grown for long. */

@@ -162,6 +162,9 @@ static void sample(struct zc_train *train, struct zcache_tenant *t, const void *
         return;
     }
     if (!make_room(train)) {
+        if (!zc_core_save_up(train->cache, zc_train_sample_bytes(train))) {
+            return; /* the cache is full: with the next pages there will be room */
+        }
         zc_stat_add(t->stat, ZC_C_dict_failures, 1);
         atomic_store(&t->learn.due_bytes,
                      atomic_load(&t->learn.seen_bytes) + train->window_bytes / SEEN_TIMES);

@@ -305,6 +305,7 @@ static int attempt(struct recount *r)
     uint64_t before;
 
     zc_epoch_drain(r->thread->epoch);
+    zc_quota_call_in(&r->cache->account);
     before = activity(r->cache);
     r->n_slots = zc_tenants_slots(r->cache);
     r->by_slot = mem->alloc(mem->ctx, r->n_slots * sizeof(struct count *));

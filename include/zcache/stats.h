@@ -101,7 +101,9 @@ extern "C" {
 /* Gauges of a tenant. */
 #define ZCACHE_GAUGES(X)                                                                           \
     X(charge_bytes, gauge, bytes, "allocated bytes on the account of the tenant's subtree")        \
-    X(peak_charge_bytes, gauge, bytes, "highest charge so far")                                    \
+    X(stock_bytes, gauge, bytes,                                                                   \
+      "reserved for puts to come, until it is called in; beside the charge")                       \
+    X(peak_charge_bytes, gauge, bytes, "highest charge so far, stock included")                    \
     X(limit_bytes, gauge, bytes, "hard limit")                                                     \
     X(reserve_bytes, gauge, bytes, "charge that the shrinker leaves")                              \
     X(pages, gauge, pages, "pages cached")                                                         \
@@ -110,12 +112,16 @@ extern "C" {
     X(same_pages, gauge, pages, "same-filled pages")                                               \
     X(incompressible_pages, gauge, pages, "pages known not to shrink")                             \
     X(probation_pages, gauge, pages, "pages that are new and not yet used enough to stay")         \
-    X(tenants, gauge, tenants, "open tenants in the subtree, itself included")
+    X(tenants, gauge, tenants, "open tenants in the subtree, itself included")                     \
+    X(raw_share_permille, gauge, permille, "of its own pages' bytes, how much may be raw now")     \
+    X(fast_share_permille, gauge, permille, "of these, how much may be in the fast tier now")      \
+    X(miss_cost_ns, gauge, nanoseconds, "what a miss is taken to cost, for these shares")
 
 /* Gauges of the whole cache, filled for the root only. */
 #define ZCACHE_CACHE_GAUGES(X)                                                                     \
     X(capacity_bytes, gauge, bytes, "bound of all charged memory")                                 \
     X(resident_bytes, gauge, bytes, "memory the pools hold from the system")                       \
+    X(huge_bytes, gauge, bytes, "part of it in the system's huge pages")                           \
     X(entry_bytes, gauge, bytes, "records of pages")                                               \
     X(index_bytes, gauge, bytes, "index")                                                          \
     X(tenant_bytes, gauge, bytes, "records of tenants")                                            \

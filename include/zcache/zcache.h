@@ -51,6 +51,15 @@ enum zcache_policy {
     ZCACHE_POLICY_LRU = 1     /* the oldest, with a second chance */
 };
 
+/** enum zcache_huge_pages - whether the cache asks for the system's huge pages. */
+enum zcache_huge_pages {
+    ZCACHE_HUGE_PAGES_AUTO = 0, /* for memory that is full, of a cache that is large */
+    ZCACHE_HUGE_PAGES_OFF = 1
+};
+
+/* Of an option: what it should be is found out while the cache runs. */
+#define ZCACHE_AUTO UINT32_MAX
+
 /**
  * struct zcache_options - how a cache is opened; fill with ZCACHE_OPTIONS_INIT.
  * @struct_size:        sizeof(struct zcache_options).
@@ -58,11 +67,13 @@ enum zcache_policy {
  *                      1 MiB and 16 pages of page_max_bytes.
  * @page_max_bytes:     longest page, 1 byte to 1 MiB; default 64 KiB.
  * @raw_percent:        share of a tenant's memory that may be raw before the shrinker compresses
- *                      its oldest raw pages, 0 to 100, default 25.  0 compresses in the putting
- *                      thread.
- * @fast_percent:       share that may be in the fast tier before it is made dense, 0 to 100,
- *                      default 50; 100 turns the dense tier off.  Raw and fast together may exceed
- *                      100.
+ *                      its oldest raw pages: 0 to 100, where 0 compresses in the putting thread; or
+ *                      ZCACHE_AUTO, the default: it follows what was measured, between 0.5 and 90,
+ *                      from 20 on.  It falls while the pages that its bytes would hold if they were
+ *                      compressed save more time, as misses, than decoding would take.
+ * @fast_percent:       share that may be in the fast tier before it is made dense: 0 to 100, where
+ *                      100 turns the dense tier off; or ZCACHE_AUTO, the default, as above, from 20
+ *                      on.  With 0 raw pages become dense at once.  Raw and fast together may exceed 100.
  * @fast_codec:         codec of the fast tier, "name" or "name:level"; "" is "lz4"; "none"
  *                      keeps pages raw.
  * @dense_codec:        codec of the dense tier; "" is "zstd:3"; "none" turns it off.
@@ -107,6 +118,12 @@ enum zcache_policy {
  *                      shrinker moves pages together, 0 to 100, default 3, and 2 MiB at least; 100
  *                      leaves it to zcache_compact() and to puts that find no memory.
  * @policy:             which pages leave first, default ZCACHE_POLICY_S3FIFO.
+ * @miss_cost_us:       what a miss costs, for shares that follow it: microseconds, up to 3600000000; or
+ *                      ZCACHE_AUTO, the default: as long as the store's reads took on average, 100
+ *                      where there were none.
+ * @huge_pages:         default ZCACHE_HUGE_PAGES_AUTO: from 64 MiB resident memory on, pieces of 2 MiB that
+ *                      have been full for a second become huge pages of the system, and small ones again when
+ *                      a part of them is given back.
  */
 struct zcache_options {
     size_t struct_size;
@@ -138,13 +155,16 @@ struct zcache_options {
     uint64_t keep_bytes;
     uint32_t compact_percent;
     enum zcache_policy policy;
+    uint32_t miss_cost_us;
+    enum zcache_huge_pages huge_pages;
 };
 
 #define ZCACHE_OPTIONS_INIT                                                                        \
     {                                                                                              \
-        sizeof(struct zcache_options), 0, 65536, 25, 50, 60, 95, 90, ZCACHE_FULL_WAIT, 10000, 256, \
-            32, 64, "lz4", "zstd:3", NULL, NULL, NULL, 5, ZCACHE_PRESSURE_OFF, 25, 95, 85, 10,     \
-            10000, 114688, 1048576, 3, ZCACHE_POLICY_S3FIFO                                        \
+        sizeof(struct zcache_options), 0, 65536, ZCACHE_AUTO, ZCACHE_AUTO, 60, 95, 90,             \
+            ZCACHE_FULL_WAIT, 10000, 256, 32, 64, "lz4", "zstd:3", NULL, NULL, NULL, 5,            \
+            ZCACHE_PRESSURE_OFF, 25, 95, 85, 10, 10000, 114688, 1048576, 3, ZCACHE_POLICY_S3FIFO,  \
+            ZCACHE_AUTO, ZCACHE_HUGE_PAGES_AUTO                                                    \
     }
 
 /** enum zcache_close_flags - how zcache_close() treats dirty pages. */
@@ -194,7 +214,9 @@ ZCACHE_API int zcache_close(struct zcache *cache, unsigned flags) ZCACHE_MUST_CH
  *             (wait, help, reject), max_stall_ms, inflight_pages, batch_pages, latency_sample,
  *             feed_percent, pressure (off, cgroup, psi, both), pressure_floor_percent,
  *             pressure_high_percent, pressure_low_percent, pressure_stall_percent,
- *             pressure_quiet_ms, dictionary, keep, compact_percent, policy (s3fifo, lru).
+ *             pressure_quiet_ms, dictionary, keep, compact_percent, policy (s3fifo, lru),
+ *             miss_cost_us, huge_pages (auto, off).  raw_percent, fast_percent and miss_cost_us
+ *             take "auto", too.
  * @error:     receives one sentence about what is wrong, may be NULL.
  * @error_cap: room there in bytes.
  *

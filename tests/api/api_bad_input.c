@@ -675,6 +675,7 @@ static void forked_child_is_refused(void **state)
     X(-EINVAL, "option.low_percent", opts.low_percent = 95)                                        \
     X(-EINVAL, "option.background_percent", opts.background_percent = 101)                         \
     X(-EINVAL, "option.full", opts.full_policy = (enum zcache_full_policy)3)                       \
+    X(-EINVAL, "option.huge_pages", opts.huge_pages = (enum zcache_huge_pages)2)                   \
     X(-EINVAL, "option.policy", opts.policy = (enum zcache_policy)2)                               \
     X(-EINVAL, "option.max_stall_ms", opts.max_stall_ms = 0)                                       \
     X(-EINVAL, "option.max_stall_ms", opts.max_stall_ms = 3600001)                                 \

@@ -60,8 +60,8 @@ static void *watch(void *arg)
         const int64_t over = (int64_t)now - (int64_t)(allowed + allowed / 20 + 8 * MIB);
 
         w->worst = over > w->worst ? over : w->worst;
-        if (stats.gauge.charge_bytes > w->worst_charge) {
-            w->worst_charge = stats.gauge.charge_bytes;
+        if (stats.gauge.charge_bytes + stats.gauge.stock_bytes > w->worst_charge) {
+            w->worst_charge = stats.gauge.charge_bytes + stats.gauge.stock_bytes;
         }
         w->samples++;
     }

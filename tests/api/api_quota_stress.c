@@ -75,7 +75,9 @@ static void run_stress(struct stress *stress, struct zcache_tenant *watched, uin
     bool met = false;
     while (now_ns() < end || (!met && now_ns() < patience)) {
         const struct zcache_stats now = stats_of(watched);
-        highest = now.gauge.charge_bytes > highest ? now.gauge.charge_bytes : highest;
+        const uint64_t charge = now.gauge.charge_bytes + now.gauge.stock_bytes; /* at one instant */
+
+        highest = charge > highest ? charge : highest;
         met = now.count.quota_hits > 0;
         samples++;
     }

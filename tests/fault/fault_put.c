@@ -37,7 +37,8 @@ static void bypassed_only_if_refused(struct fault *f, int rc)
     REQUIRE(rc == 0 || (f->refused && (rc == ZCACHE_BYPASSED || rc == -EBUSY)));
 }
 
-#define FIRST_SEGMENT ZC_SEGMENT_BUCKETS /* entries of a shard for which it is enough */
+#define FIRST_SEGMENT                                                                              \
+    (ZC_SEGMENT_BUCKETS * ZC_BUCKET_LOAD) /* entries of a shard for which it is enough */
 
 static struct zc_shard *shard_of(struct fault *f, uint64_t page)
 {

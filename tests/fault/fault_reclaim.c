@@ -53,7 +53,7 @@ static int shrink(struct fault *f, unsigned percent)
     REQUIRE(rc == 0 || rc == -EAGAIN || rc == -ENOMEM);
     if (rc != -ENOMEM) {
         drain(f->cache);
-        REQUIRE_EQUAL(zc_quota_charge(f->t.t->account), before - result.freed_bytes);
+        REQUIRE_EQUAL(zc_quota_used(f->t.t->account), before - result.freed_bytes);
         REQUIRE_EQUAL(rc == 0, result.freed_bytes >= want);
         REQUIRE_EQUAL(result.remaining_bytes, zc_sub_sat(want, result.freed_bytes));
     }

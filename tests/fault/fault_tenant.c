@@ -194,7 +194,7 @@ static int lower_the_limit(struct fault *f)
     REQUIRE_EQUAL(rc, 0);
     REQUIRE(f->refused || result.remaining_bytes == 0);
     drain(f->cache);
-    REQUIRE_EQUAL(zc_sub_sat(zc_quota_charge(f->t.t->account), 128 * KIB), result.remaining_bytes);
+    REQUIRE_EQUAL(zc_sub_sat(zc_quota_used(f->t.t->account), 128 * KIB), result.remaining_bytes);
     return rc;
 }
 

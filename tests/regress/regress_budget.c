@@ -349,6 +349,7 @@ static void without_room_for_new_forms_pages_leave(void **state)
 
     (void)state;
     put_pages(f.t, 0, 400, ZCACHE_CLEAN);
+    zc_quota_call_in(f.root->account);
     const uint64_t rest = zc_quota_limit(f.root->account) - zc_quota_charge(f.root->account);
     assert_null(zc_quota_reserve(f.t->account, rest, ZC_QUOTA_RECLAIM));
     script_begin();
@@ -368,6 +369,7 @@ static void without_room_each_is_tried_if_none_may_leave(void **state)
 
     (void)state;
     put_pages(f.t, 0, 40, ZCACHE_DIRTY);
+    zc_quota_call_in(f.root->account);
     const uint64_t rest = zc_quota_limit(f.root->account) - zc_quota_charge(f.root->account);
     assert_null(zc_quota_reserve(f.t->account, rest, ZC_QUOTA_RECLAIM));
     script_begin();

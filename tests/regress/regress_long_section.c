@@ -111,6 +111,41 @@ static void the_limit_holds_while_a_reader_stays(void **state)
     close_cache(cache);
 }
 
+/* Of a tenant's limit nothing comes free either: who shrinks is refused in its time, and evicts no more. */
+static void a_shrink_does_not_wait_longer_than_it_may(void **state)
+{
+    struct zcache *cache = open_cache(64 * MIB, NULL, STALL ",fast=none,dense=none");
+    struct zcache_tenant *t = open_tenant(zcache_root(cache), "t", 4 * MIB);
+    struct reader reader = {.cache = cache};
+    struct zcache_shrink_result result;
+    struct script_thread readers;
+    int rc = 0;
+
+    (void)state;
+    script_begin();
+    script_start(&readers, stay_inside, &reader);
+    WAIT_UNTIL(atomic_load(&reader.inside), ENOUGH_MS);
+    for (uint64_t i = 0; rc == 0; i++) {
+        rc = put_page(t, key_of(1, i), 1, FILL_RANDOM, ZCACHE_CLEAN);
+    }
+    assert_int_equal(rc, -EDQUOT);
+    assert_int_equal(put_page(t, key_of(2, 0), 1, FILL_RANDOM, ZCACHE_CLEAN | ZCACHE_NOWAIT),
+                     -EBUSY);
+    assert_int_equal(put_page(t, key_of(2, 0), 1, FILL_RANDOM, ZCACHE_CLEAN), -EDQUOT);
+    assert_true(stats_of(t).gauge.pages > 512); /* each attempt gave up some, not all */
+    assert_true(stats_of(t).gauge.peak_charge_bytes <= 4 * MIB);
+    const uint64_t deadline = deadline_in(5000);
+    assert_int_equal(zcache_shrink(t, MIB, 20, &result), 0);
+    assert_true(pause_before(deadline));
+    assert_true(result.evicted_pages > 0);
+
+    atomic_store(&reader.leave, true);
+    script_join(&readers);
+    assert_int_equal(put_page(t, key_of(2, 0), 1, FILL_RANDOM, ZCACHE_CLEAN), 0);
+    script_end();
+    close_cache(cache);
+}
+
 /* What was moved cannot be freed yet; compaction says so in its time, and goes on afterwards. */
 static void compaction_does_not_wait_longer_than_it_may(void **state)
 {
@@ -149,6 +184,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_limit_holds_while_a_reader_stays),
+        cmocka_unit_test(a_shrink_does_not_wait_longer_than_it_may),
         cmocka_unit_test(compaction_does_not_wait_longer_than_it_may),
     };
 

@@ -22,7 +22,7 @@ static uint64_t percent(struct zcache *cache, uint64_t percent)
 
 static uint64_t charge(struct zcache *cache)
 {
-    return zc_quota_charge(&cache->account);
+    return zc_quota_used(&cache->account);
 }
 
 /* Puts until the background mark is passed; how many pages. */

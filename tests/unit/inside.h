@@ -127,14 +127,16 @@ static inline void drain(struct zcache *cache)
 static inline uint64_t settled_charge(struct zcache_tenant *t)
 {
     drain(t->cache);
-    return zc_quota_charge(t->account);
+    return zc_quota_used(t->account);
 }
 
 /* Uses up an account for everybody; what was reserved, for give_back(). */
 static inline uint64_t use_up(struct zc_account *account)
 {
-    uint64_t left = zc_quota_limit(account) - zc_quota_charge(account);
+    uint64_t left;
 
+    zc_quota_call_in(account);
+    left = zc_quota_limit(account) - zc_quota_charge(account);
     REQUIRE(zc_quota_reserve(account, left, ZC_QUOTA_RECLAIM) == NULL);
     return left;
 }

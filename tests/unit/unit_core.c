@@ -22,7 +22,7 @@ static uint64_t prepaid(struct zcache *cache)
 
 static uint64_t charge(struct zcache *cache)
 {
-    return zc_quota_charge(&cache->account);
+    return zc_quota_used(&cache->account);
 }
 
 static uint64_t io_bytes(struct zcache *cache)

@@ -163,7 +163,7 @@ static struct costs costs_of(struct fixture *f)
     for (int kind = 0; kind < ZC_MEM_KINDS; kind++) {
         costs.metadata += atomic_load(&f->cache->mem[kind].bytes);
     }
-    costs.charge = zc_quota_charge(f->root->account);
+    costs.charge = zc_quota_used(f->root->account);
     costs.n_locks = zc_lock_count();
     return costs;
 }

@@ -72,7 +72,8 @@ static void each_name_sets_its_member(void **state)
                                   "pressure=psi,pressure_floor_percent=9,"
                                   "pressure_high_percent=90,pressure_low_percent=70,"
                                   "pressure_stall_percent=11,pressure_quiet_ms=1200,"
-                                  "keep=9M,compact_percent=10,policy=lru"),
+                                  "keep=9M,compact_percent=10,policy=lru,miss_cost_us=13,"
+                                  "huge_pages=off"),
                      0);
     assert_true(opts.capacity_bytes == UINT64_C(3) << 30);
     assert_int_equal(opts.page_max_bytes, 16384);
@@ -98,7 +99,30 @@ static void each_name_sets_its_member(void **state)
     assert_int_equal(opts.keep_bytes, 9 * MIB);
     assert_int_equal(opts.compact_percent, 10);
     assert_int_equal(opts.policy, ZCACHE_POLICY_LRU);
+    assert_int_equal(opts.miss_cost_us, 13);
+    assert_int_equal(opts.huge_pages, ZCACHE_HUGE_PAGES_OFF);
     assert_int_equal(check(&opts), 0);
+}
+
+static void what_is_found_out_has_a_name(void **state)
+{
+    struct zcache_options opts = good_options();
+
+    (void)state;
+    assert_int_equal(opts.raw_percent, ZCACHE_AUTO);
+    assert_int_equal(opts.fast_percent, ZCACHE_AUTO);
+    assert_int_equal(opts.miss_cost_us, ZCACHE_AUTO);
+    assert_int_equal(parse(&opts, "raw_percent=1,fast_percent=2,miss_cost_us=3"), 0);
+    assert_int_equal(parse(&opts, "raw_percent=auto,fast_percent=auto,miss_cost_us=auto"), 0);
+    assert_int_equal(opts.raw_percent, ZCACHE_AUTO);
+    assert_int_equal(opts.fast_percent, ZCACHE_AUTO);
+    assert_int_equal(opts.miss_cost_us, ZCACHE_AUTO);
+    assert_int_equal(check(&opts), 0);
+    assert_int_equal(parse(&opts, "raw_percent=4294967295"), -EINVAL); /* its number has none */
+    assert_int_equal(parse(&opts, "feed_percent=auto"), -EINVAL);
+    assert_int_equal(parse(&opts, "miss_cost_us=3600000001"), -EINVAL);
+    opts.feed_percent = ZCACHE_AUTO;
+    assert_int_equal(check(&opts), -EINVAL);
 }
 
 /* A program that was compiled when the structure ended with log_ctx. */
@@ -209,6 +233,8 @@ static void bad_text_is_refused_and_changes_nothing(void **state)
         "policy=",
         "policy=LRU",
         "policy=0",
+        "huge_pages=",
+        "huge_pages=on",
         "max_stall_ms=0",
         "max_stall_ms=3600001",
         "latency_sample=3",
@@ -255,8 +281,9 @@ static void messages_name_option_value_and_rule(void **state)
 
     (void)state;
     assert_int_equal(parse(&opts, "full=wait,raw_percent=200"), -EINVAL);
-    assert_string_equal(last.text,
-                        "raw_percent cannot be \"200\": it must be a whole number from 0 to 100");
+    assert_string_equal(
+        last.text,
+        "raw_percent cannot be \"200\": it must be auto or a whole number from 0 to 100");
     assert_int_equal(parse(&opts, "colour=red"), -EINVAL);
     assert_string_equal(last.text, "there is no option \"colour\"");
     assert_int_equal(parse(&opts, "full=a\nb\x7f\xff"), -EINVAL);
@@ -297,6 +324,7 @@ static void messages_name_option_value_and_rule(void **state)
     X("low_percent", opts.low_percent = 100)                                                       \
     X("full", opts.full_policy = (enum zcache_full_policy)3)                                       \
     X("policy", opts.policy = (enum zcache_policy)2)                                               \
+    X("huge_pages", opts.huge_pages = (enum zcache_huge_pages)2)                                   \
     X("policy", opts.policy = (enum zcache_policy) - 1)                                            \
     X("full", opts.full_policy = (enum zcache_full_policy) - 1)                                    \
     X("max_stall_ms", opts.max_stall_ms = 0)                                                       \
@@ -445,6 +473,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_name_sets_its_member),
+        cmocka_unit_test(what_is_found_out_has_a_name),
         cmocka_unit_test(an_older_structure_is_not_written_beyond),
         cmocka_unit_test(sizes_take_units),
         cmocka_unit_test(the_last_of_equal_names_counts),

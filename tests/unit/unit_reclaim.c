@@ -4,6 +4,7 @@
  * reservation gets that meets a limit.
  */
 #include <errno.h>
+#include <stdio.h>
 
 #include "batch.h"
 #include "inside.h"
@@ -111,7 +112,7 @@ static void work_ahead_of_need_demotes_the_surplus_only(void **state)
     (void)state;
     setup(&f, "start_percent=100");
     put_n(f.t, 80, ZCACHE_CLEAN);
-    const uint64_t before = zc_quota_charge(f.t->account);
+    const uint64_t before = zc_quota_used(f.t->account);
     struct zc_reclaim r = begin(&f, ZC_RECLAIM_DEMOTE_ONLY);
     uint64_t freed = 0;
     for (uint64_t one = 1; one > 0; freed += one) { /* small helpings */
@@ -147,6 +148,30 @@ static void what_is_over_its_share_gets_smaller_before_anything_leaves(void **st
     (void)zc_reclaim_end(&r, PAST);
     assert_true(r.got.evicted_pages > 0);
     teardown(&f);
+}
+
+/* Where nothing may be fast, a raw page is not compressed twice. */
+static void what_cannot_stay_fast_becomes_dense_at_once(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    for (unsigned fast = 0; fast <= 20; fast += 20) {
+        char options[64];
+
+        (void)snprintf(options, sizeof(options), "raw_percent=10,fast_percent=%u,start_percent=100",
+                       fast);
+        setup(&f, options);
+        put_n(f.t, 80, ZCACHE_CLEAN);
+        struct zc_reclaim r = begin(&f, ZC_RECLAIM_DEMOTE_ONLY);
+        (void)zc_reclaim_tenant(&r, f.t, MIB);
+        (void)zc_reclaim_end(&r, PAST);
+        const struct zcache_stats s = stats_of(f.t);
+        assert_true(s.tier[ZCACHE_TIER_DENSE].pages > 40);
+        assert_true((s.tier[ZCACHE_TIER_FAST].demotions > 0) == (fast > 0));
+        assert_true((s.tier[ZCACHE_TIER_FAST].pages > 0) == (fast > 0));
+        teardown(&f);
+    }
 }
 
 /*
@@ -190,7 +215,7 @@ static void a_reserve_is_left_to_its_tenant(void **state)
     (void)state;
     setup(&f, PLAIN);
     put_n(f.t, 20, ZCACHE_CLEAN);
-    atomic_store(&f.t->reserve_bytes, zc_quota_charge(f.t->account));
+    atomic_store(&f.t->reserve_bytes, zc_quota_used(f.t->account));
     struct zc_reclaim r = begin(&f, ZC_RECLAIM_FORCE | ZC_RECLAIM_RESERVES);
     assert_int_equal(zc_reclaim_tenant(&r, f.t, MIB), 0);
     /* It is kept from others, not from its owner. */
@@ -212,7 +237,7 @@ static void the_oldest_go_first_and_no_more_than_asked(void **state)
     (void)state;
     setup(&f, PLAIN);
     put_n(f.t, 40, ZCACHE_CLEAN);
-    const uint64_t before = zc_quota_charge(f.t->account);
+    const uint64_t before = zc_quota_used(f.t->account);
     struct zc_reclaim r = begin(&f, 0);
     const uint64_t freed = zc_reclaim_tenant(&r, f.t, 10 * page_bytes());
     (void)zc_reclaim_end(&r, PAST);
@@ -224,7 +249,7 @@ static void the_oldest_go_first_and_no_more_than_asked(void **state)
             assert_true(is_cached(f.t, KEY(i)) == (i >= r.got.evicted_pages));
         }
     }
-    assert_int_equal(r.seen_bytes, zc_quota_charge(f.t->account));
+    assert_int_equal(r.seen_bytes, zc_quota_used(f.t->account));
     assert_int_equal(r.elsewhere, 0);
     teardown(&f);
 }
@@ -374,10 +399,10 @@ static void a_shrink_tells_what_was_in_its_way(void **state)
     zc_entry_set_tag(entry_of(f.t, KEY(1)), 1);
     set_flags(f.t, KEY(2), ZC_F_CORRUPT);
     e = isolate(f.t, KEY(4));
-    const uint64_t before = zc_quota_charge(f.t->account);
+    const uint64_t before = zc_quota_used(f.t->account);
     zc_reclaim_shrink(f.t, f.th, MIB, deadline_in(5000), &got);
     assert_int_equal(got.freed_bytes, page_bytes());
-    assert_int_equal(before - zc_quota_charge(f.t->account), page_bytes());
+    assert_int_equal(before - zc_quota_used(f.t->account), page_bytes());
     assert_int_equal(got.remaining_bytes, MIB - page_bytes());
     assert_int_equal(got.written_pages, 1);
     assert_int_equal(got.evicted_pages, 1);
@@ -422,14 +447,14 @@ static void everything_can_be_asked_for(void **state)
 
 static int reserve(struct fixture *f, uint64_t bytes, unsigned flags)
 {
-    const uint64_t before = zc_quota_charge(f->t->account);
+    const uint64_t before = zc_quota_used(f->t->account);
     struct zc_stall stall = {.max_ms = 5000};
     const int rc = zc_reclaim_reserve(f->t, f->th, bytes, flags, &stall);
 
     if (rc == 0) {
         zc_quota_refund(f->t->account, bytes);
     } else {
-        assert_true(zc_quota_charge(f->t->account) <= before);
+        assert_true(zc_quota_used(f->t->account) <= before);
     }
     return rc;
 }
@@ -465,12 +490,12 @@ static void a_reservation_shrinks_its_own_subtree(void **state)
     put_n(f.other, 20, ZCACHE_CLEAN);
     store.n = 0;
     const uint64_t before = atomic_load(&f.t->n_pages);
-    assert_int_equal(reserve(&f, MIB - zc_quota_charge(f.t->account), ZCACHE_NOIO | ZCACHE_NOWAIT),
+    assert_int_equal(reserve(&f, MIB - zc_quota_used(f.t->account), ZCACHE_NOIO | ZCACHE_NOWAIT),
                      -EBUSY);
     assert_int_equal(store.n, 0);
-    assert_int_equal(reserve(&f, MIB - zc_quota_charge(f.t->account), ZCACHE_NOIO), -EDQUOT);
+    assert_int_equal(reserve(&f, MIB - zc_quota_used(f.t->account), ZCACHE_NOIO), -EDQUOT);
     assert_int_equal(atomic_load(&f.t->n_pages), before);
-    assert_int_equal(reserve(&f, MIB - zc_quota_charge(f.t->account), 0), 0);
+    assert_int_equal(reserve(&f, MIB - zc_quota_used(f.t->account), 0), 0);
     assert_true(store.n > 0);
     assert_true(atomic_load(&f.t->n_pages) < before);
     assert_int_equal(atomic_load(&f.other->n_pages), 20);
@@ -524,6 +549,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_surplus_is_what_is_above_the_share),
         cmocka_unit_test(work_ahead_of_need_demotes_the_surplus_only),
         cmocka_unit_test(what_is_over_its_share_gets_smaller_before_anything_leaves),
+        cmocka_unit_test(what_cannot_stay_fast_becomes_dense_at_once),
         cmocka_unit_test(room_is_made_for_smaller_forms),
         cmocka_unit_test(a_reserve_is_left_to_its_tenant),
         cmocka_unit_test(the_oldest_go_first_and_no_more_than_asked),

@@ -466,7 +466,7 @@ static void a_promotion_that_cannot_be_changes_nothing(void **state)
     fail_after(1);
     assert_int_equal(zc_tier_promote(&w, KEY, word, 0), -ENOMEM);
     fail_after(0);
-    assert_int_equal(zc_quota_charge(f.t->account), charge);
+    assert_int_equal(zc_quota_used(f.t->account), charge);
     /* What the caller reserved stays his. */
     assert_null(zc_quota_reserve(f.t->account, bytes, ZC_QUOTA_PUT));
     assert_int_equal(zc_tier_promote(&w, KEY, word + 64, bytes), -EAGAIN);
@@ -474,7 +474,7 @@ static void a_promotion_that_cannot_be_changes_nothing(void **state)
     fail_after(1);
     assert_int_equal(zc_tier_promote(&w, KEY, word, bytes), -ENOMEM);
     fail_after(0);
-    assert_int_equal(zc_quota_charge(f.t->account), charge + bytes);
+    assert_int_equal(zc_quota_used(f.t->account), charge + bytes);
     zc_quota_refund(f.t->account, bytes);
 
     const uint64_t taken = use_up(f.t->account);

@@ -21,7 +21,7 @@ enum {
 static const char *direct_path;
 static atomic_bool is_direct[FILES]; /* by descriptor */
 static atomic_ullong *n_reads;
-static unsigned slow_read_us;
+static atomic_uint *least_read_us;
 
 static char *aligned_room(void)
 {
@@ -53,14 +53,15 @@ static int open_file(const char *path, int flags, int mode)
 /* The device's part of a read, and what is missing to a slower one's. */
 static ssize_t read_blocks(int fd, void *buf, size_t len, off_t offset)
 {
+    const unsigned least_us = atomic_load_explicit(least_read_us, memory_order_relaxed);
     struct timespec end;
 
     (void)clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_nsec += (long)slow_read_us * 1000;
+    end.tv_nsec += (long)least_us * 1000;
     end.tv_sec += end.tv_nsec / 1000000000;
     end.tv_nsec %= 1000000000;
     const ssize_t got = pread(fd, buf, len, offset);
-    if (slow_read_us > 0) {
+    if (least_us > 0) {
         (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL);
     }
     return got;
@@ -96,13 +97,13 @@ static ssize_t write_file(int fd, const void *buf, size_t len, off_t offset)
     return pwrite(fd, aligned_room(), len, offset);
 }
 
-void direct_io_install(const char *path, unsigned read_us, atomic_ullong *reads)
+void direct_io_install(const char *path, atomic_uint *read_us, atomic_ullong *reads)
 {
     sqlite3_vfs *vfs = sqlite3_vfs_find("unix");
 
     direct_path = path;
     n_reads = reads;
-    slow_read_us = read_us;
+    least_read_us = read_us;
     must(vfs != NULL && vfs->iVersion >= 3, "SQLite's VFS \"unix\"");
     must(vfs->xSetSystemCall(vfs, "open", (sqlite3_syscall_ptr)open_file) == SQLITE_OK, "open");
     must(vfs->xSetSystemCall(vfs, "pread64", (sqlite3_syscall_ptr)read_file) == SQLITE_OK, "pread");

@@ -10,8 +10,9 @@
 
 /*
  * From now on, for the file of that path; SQLite's VFS "unix" gets other system calls. @reads counts them.
- * A read takes @read_us at least: a device that is slower than this one, which others can use meanwhile.
+ * A read takes @read_us at least, which may change: a device that is slower than this one, which others
+ * can use meanwhile.
  */
-void direct_io_install(const char *path, unsigned read_us, atomic_ullong *reads);
+void direct_io_install(const char *path, atomic_uint *read_us, atomic_ullong *reads);
 
 #endif /* ZCACHEVFS_BENCH_DIRECT_IO_H */

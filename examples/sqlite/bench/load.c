@@ -86,14 +86,16 @@ _Noreturn static void *work(void *arg)
 
 static void connect_to(struct connection *c, const struct load *load, unsigned number)
 {
-    char pragma[60];
+    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX |
+                      (load->shared_cache ? SQLITE_OPEN_SHAREDCACHE : 0);
+    char pragma[90];
 
     c->load = load;
     c->random = 88172645463325252u + number * UINT64_C(2862933555777941757);
-    must(sqlite3_open_v2(load->path, &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
-                         load->vfs) == SQLITE_OK,
-         load->path);
-    (void)snprintf(pragma, sizeof(pragma), "PRAGMA cache_size = -%u", load->cache_kib);
+    must(sqlite3_open_v2(load->path, &c->db, flags, load->vfs) == SQLITE_OK, load->path);
+    /* The second one saves those that share a cache the locks of tables. */
+    (void)snprintf(pragma, sizeof(pragma), "PRAGMA cache_size = -%u; PRAGMA read_uncommitted = 1",
+                   load->cache_kib);
     must(sqlite3_exec(c->db, pragma, NULL, NULL, NULL) == SQLITE_OK, pragma);
     c->by_id = prepare(c->db, "SELECT * FROM orders WHERE id = ?");
     c->by_customer =

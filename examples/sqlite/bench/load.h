@@ -8,12 +8,14 @@
 #define ZCACHEVFS_BENCH_LOAD_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 struct load {
     const char *path;
     const char *vfs;
     unsigned n_connections;
-    unsigned cache_kib; /* of each connection: PRAGMA cache_size */
+    unsigned cache_kib; /* of each connection, or of all if they share it: PRAGMA cache_size */
+    bool shared_cache;  /* one cache of SQLite's for all connections */
     double skew;        /* exponent of Zipf's law; 0: each order is wanted as often */
 };
 
