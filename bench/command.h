@@ -23,6 +23,7 @@ extern const struct command command_scale;
 extern const struct command command_tenants;
 extern const struct command command_writeback;
 extern const struct command command_churn;
+extern const struct command command_busy;
 extern const struct command command_grow;
 extern const struct command command_replay;
 

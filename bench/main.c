@@ -7,8 +7,8 @@
 #include <string.h>
 
 static const struct command *const commands[] = {
-    &command_codec,     &command_hit,   &command_put,  &command_scale,  &command_tenants,
-    &command_writeback, &command_churn, &command_grow, &command_replay,
+    &command_codec,     &command_hit,   &command_put,  &command_scale, &command_tenants,
+    &command_writeback, &command_churn, &command_grow, &command_busy,  &command_replay,
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])

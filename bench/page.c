@@ -34,6 +34,7 @@ static const struct plot_kind kinds[] = {
     {"grow", "ns_per_op", "ns per operation"},
     {"tenants", "jain", "Jain's index of the shares"},
     {"writeback", "ns_per_op", "ns per page"},
+    {"busy", "p999_ns", "ns that 99.9 % of the hits take at most"},
     {"churn", "efficiency", "bytes stored by bytes resident"},
     {"churn", "resident_bytes", "bytes resident"},
 };

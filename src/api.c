@@ -13,6 +13,7 @@
 #include <zcache/store.h>
 #include <zcache/zcache.h>
 
+#include "advise.h"
 #include "batch.h"
 #include "cache.h"
 #include "close.h"
@@ -404,6 +405,25 @@ int zcache_delete(struct zcache_tenant *tenant, struct zcache_key key, unsigned 
     rc = begin_counted(tenant, flags, &th, ZC_C_delete_errors, 1);
     if (rc == 0) {
         rc = zc_delete(tenant, th, key, flags);
+        zc_tenant_leave(tenant);
+    }
+    return rc;
+}
+
+int zcache_advise(struct zcache_tenant *tenant, struct zcache_key key, enum zcache_advice advice)
+{
+    struct zc_thread *th;
+    int rc = check_tenant(tenant);
+
+    if (rc != 0) {
+        return rc;
+    }
+    if (advice != ZCACHE_WANTED && advice != ZCACHE_SPARE) {
+        return -EINVAL;
+    }
+    rc = begin(tenant, 0, &th);
+    if (rc == 0) {
+        rc = zc_advise(tenant, th, key, advice);
         zc_tenant_leave(tenant);
     }
     return rc;

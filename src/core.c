@@ -628,6 +628,7 @@ int zc_core_init(struct zcache *cache)
         rc = zc_dicts_create(zc_core_mem(cache, ZC_MEM_DICT), cache->codecs, &cache->dicts);
     }
     if (rc == 0) {
+        zc_epoch_expect_with(cache->epoch, zc_pool_expect_free);
         rc = zc_index_create(zc_core_mem(cache, ZC_MEM_INDEX),
                              cache->opt.capacity_bytes / zc_pool_round(sizeof(struct zc_entry)),
                              &cache->index);

@@ -75,6 +75,7 @@
 #include "sync_point.h"
 
 #define LIMBO_SHARDS 4u
+#define AHEAD_NODES  6u
 #define DUE_RETIRES  64u /* a poll is worth it from here on, however small the memory */
 #define VAIN_RETIRES 4u  /* and after one that freed nothing, so many later, */
 #define VAIN_PARTS   4u  /* or when this part of limbo_bytes more is retired */
@@ -105,6 +106,7 @@ struct zc_epoch {
 
     /* set once */
     zc_retire_fn *fn;
+    zc_expect_fn *expect; /* NULL: none */
     void *ctx;
     size_t limbo_bytes;
     struct zc_mem mem;
@@ -173,13 +175,45 @@ static struct ck_stack_entry *collect(struct limbo *limbo)
     return CK_STACK_FIRST(&done);
 }
 
+static struct zc_retire_node *node_of(struct ck_stack_entry *entry)
+{
+    return ZC_CONTAINER_OF(entry, struct zc_retire_node, entry.stack_entry);
+}
+
+/*
+ * Whoever frees is told some nodes before, twice: hundreds are freed in a row, and what the first one reads
+ * for it has mostly left the CPU's cache since.
+ */
+struct ahead {
+    struct ck_stack_entry *at;
+    unsigned step;
+};
+
+static void look_ahead(const struct zc_epoch *epoch, struct ahead *ahead)
+{
+    if (ahead->at != NULL && epoch->expect != NULL && node_of(ahead->at)->ptr != NULL) {
+        epoch->expect(node_of(ahead->at)->ptr, ahead->step);
+    }
+    ahead->at = ahead->at == NULL ? NULL : CK_STACK_NEXT(ahead->at);
+}
+
 /* Freeing, step 2. */
 static void run(const struct zc_epoch *epoch, struct ck_stack_entry *done, struct batch *out)
 {
-    while (done != NULL) {
-        struct zc_retire_node *node =
-            ZC_CONTAINER_OF(done, struct zc_retire_node, entry.stack_entry);
+    struct ahead far = {done, 0};
+    struct ahead near = {done, 1};
 
+    for (unsigned i = 0; i < 2 * AHEAD_NODES; i++) {
+        look_ahead(epoch, &far);
+        if (i >= AHEAD_NODES) {
+            look_ahead(epoch, &near);
+        }
+    }
+    while (done != NULL) {
+        struct zc_retire_node *node = node_of(done);
+
+        look_ahead(epoch, &far);
+        look_ahead(epoch, &near);
         done = CK_STACK_NEXT(done);
         if (node->ptr != NULL) { /* else the mark of a zc_epoch_wait() */
             epoch->fn(epoch->ctx, node->ptr, node->bytes, node->arg);
@@ -188,6 +222,11 @@ static void run(const struct zc_epoch *epoch, struct ck_stack_entry *done, struc
         out->bytes += node->bytes;
         zc_node_push(&out->nodes, node);
     }
+}
+
+void zc_epoch_expect_with(struct zc_epoch *epoch, zc_expect_fn *expect)
+{
+    epoch->expect = expect;
 }
 
 /* Freeing, step 3. */

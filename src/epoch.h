@@ -32,6 +32,9 @@ struct zc_node_stack {
 /** zc_retire_fn - frees retired memory; runs without locks, on any thread, outside sections. */
 typedef void zc_retire_fn(void *ctx, void *ptr, size_t bytes, void *arg);
 
+/** zc_expect_fn - @ptr is freed soon: have the CPU read what is read for it; first with @step 0, then 1. */
+typedef void zc_expect_fn(const void *ptr, unsigned step);
+
 /** struct zc_epoch_record - a thread's part; one thread at a time uses it. */
 struct zc_epoch_record {
     struct ck_epoch_record ck; /* owner thread only */
@@ -61,6 +64,9 @@ int zc_epoch_create(const struct zc_mem *mem,
                     void *ctx,
                     size_t limbo_bytes,
                     struct zc_epoch **out);
+
+/** zc_epoch_expect_with() - before the first retire. */
+void zc_epoch_expect_with(struct zc_epoch *epoch, zc_expect_fn *expect);
 
 /** zc_epoch_destroy() - frees everything retired; no thread is in a section or uses a record. */
 void zc_epoch_destroy(struct zc_epoch **epoch);

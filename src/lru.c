@@ -190,6 +190,18 @@ static void change_queue_locked(struct zc_lru *lru, struct zc_entry *e, enum zc_
     lru->pages[list_of(e)]++;
 }
 
+/* As that, of a page that may be isolated: then it is linked there when it is put back. */
+static void change_queue_of_any_locked(struct zc_lru *lru, struct zc_entry *e, enum zc_queue queue)
+{
+    if (where_is(e, ZC_W_LISTED)) {
+        change_queue_locked(lru, e, queue);
+        return;
+    }
+    lru->pages[list_of(e)]--;
+    where_place(e, queue, zc_entry_tier(e));
+    lru->pages[list_of(e)]++;
+}
+
 static uint64_t excess_of(const struct zc_lru *lru, const uint64_t pages[ZC_LISTS])
 {
     uint64_t total = 0;
@@ -370,6 +382,24 @@ void zc_lru_retier(struct zc_lru *lru,
         zc_entry_set_uses(e, 0);
     }
     move_locked(lru, e, zc_lru_list(queue, tier), old, sizes, true);
+    zc_lock_release(&lru->lock);
+}
+
+void zc_lru_advise(struct zc_lru *lru, struct zc_entry *e, bool wanted)
+{
+    if (wanted) {
+        (void)zc_entry_use(e, false);
+        if (zc_lru_queue(e) != ZC_QUEUE_SCAN) {
+            return; /* only the shard lock, which the caller has, lets it become spare */
+        }
+    }
+    zc_lock_acquire(&lru->lock);
+    if (!wanted) {
+        zc_entry_set_uses(e, 0);
+    }
+    if (wanted != (zc_lru_queue(e) != ZC_QUEUE_SCAN)) {
+        change_queue_of_any_locked(lru, e, wanted ? ZC_QUEUE_MAIN : ZC_QUEUE_SCAN);
+    }
     zc_lock_release(&lru->lock);
 }
 

@@ -128,6 +128,14 @@ void zc_lru_retier(struct zc_lru *lru,
                    struct zc_sizes sizes);
 
 /**
+ * zc_lru_advise() - its owner wants the page, or can spare it.
+ *
+ * A spare page becomes the newest of its tier among those of scans, and loses its marks.  A wanted one
+ * counts as used, and if it was spare it becomes the newest of its tier in the main queue.
+ */
+void zc_lru_advise(struct zc_lru *lru, struct zc_entry *e, bool wanted);
+
+/**
  * zc_lru_move_record() - @fresh, a copy of @e, takes its place in the list.
  *
  * Return: false if somebody else holds @e, or has it isolated: nothing changed.

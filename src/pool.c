@@ -493,6 +493,20 @@ void zc_pool_free(void *ptr, size_t size)
     }
 }
 
+void zc_pool_expect_free(const void *ptr, unsigned step)
+{
+    const struct zc_chunk *chunk = zc_chunk_around(ptr);
+    const size_t page = ((uintptr_t)ptr & (ZC_POOL_CHUNK - 1)) / ZC_POOL_PAGE;
+
+    if (step == 0) {
+        __builtin_prefetch(chunk);
+        __builtin_prefetch(&chunk->page_slab[page]);
+        __builtin_prefetch(ptr, 1);
+    } else {
+        __builtin_prefetch(&chunk->slab[chunk->page_slab[page]], 1);
+    }
+}
+
 unsigned zc_pool_node(const void *ptr)
 {
     return zc_chunk_of(ptr)->node;

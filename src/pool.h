@@ -77,6 +77,9 @@ void *zc_pool_alloc_pages(struct zc_pool *pool, size_t size);
 /** zc_pool_free() - give an object back to the pool it came from, whichever; @size as allocated. */
 void zc_pool_free(void *ptr, size_t size);
 
+/** zc_pool_expect_free() - have the CPU read what zc_pool_free() will: first with @step 0, then with 1. */
+void zc_pool_expect_free(const void *ptr, unsigned step);
+
 /** zc_pool_node() - our number of the node whose pool an object came from. */
 unsigned zc_pool_node(const void *ptr);
 

@@ -53,7 +53,7 @@ static struct shrink_pass shrink_pass(struct zcache_tenant *top,
 {
     struct zc_reclaim r =
         zc_reclaim_begin(top->cache, th, top, mode | ZC_RECLAIM_STREAM, deadline_ns);
-    struct shrink_pass p;
+    struct shrink_pass p = {.held = false};
 
     p.freed = zc_reclaim_subtree(&r, top, first, want);
     p.unexplained = zc_sub_sat(zc_quota_charge(top->account), r.seen_bytes);

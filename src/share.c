@@ -15,7 +15,7 @@
  *              * (time of a miss - time of a hit in the densest tier)
  *
  * and the share above it becomes smaller or larger by an eighth of itself where one is more than 5/4 of the
- * other, and by a quarter where it is more than twice as much.  Where they are about the same it stays, so that noise does not move it.
+ * other, by a quarter where it is more than twice, and by a half where it is more than four times as much.  Where they are about the same it stays, so that noise does not move it.
  *
  * Hits of a page at a boundary are the geometric mean of those on both sides, by form, of the last four
  * intervals or so: they fall steeply along the lists, and hot pages of the one side must not count for
@@ -215,7 +215,7 @@ static uint64_t benefit_of(const struct zc_share_look *l,
 
 static uint32_t step(uint32_t part, uint64_t more, uint64_t less)
 {
-    return more / 2 > less ? part / STEP_PART * 2 : part / STEP_PART;
+    return part / STEP_PART * (more / 4 > less ? 4 : more / 2 > less ? 2 : 1);
 }
 
 static void move(struct zc_share *s, enum zcache_tier tier, uint64_t cost, uint64_t benefit)

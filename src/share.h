@@ -15,12 +15,12 @@
 #define ZC_SHARE_ONE     (100u * ZC_SHARE_PERCENT)
 
 /* Where the shares begin, and what they stay within: something is left in every tier to be measured. */
-#define ZC_SHARE_RAW     (20u * ZC_SHARE_PERCENT)
-#define ZC_SHARE_FAST    (20u * ZC_SHARE_PERCENT)
+#define ZC_SHARE_RAW     (10u * ZC_SHARE_PERCENT)
+#define ZC_SHARE_FAST    (10u * ZC_SHARE_PERCENT)
 #define ZC_SHARE_MIN     (ZC_SHARE_PERCENT / 2)
 #define ZC_SHARE_MAX     (90u * ZC_SHARE_PERCENT)
 
-#define ZC_SHARE_MISS_NS UINT64_C(100000) /* a miss, where no store's reads have been timed */
+#define ZC_SHARE_MISS_NS UINT64_C(200000) /* a miss, where no store's reads have been timed */
 
 /** struct zc_share_look - what is known at one moment; counts are of all there ever was. */
 struct zc_share_look {
@@ -64,7 +64,7 @@ void zc_share_loaded(struct zc_share *s, uint64_t pages, uint64_t ns);
  */
 bool zc_share_due(struct zc_share *s, uint64_t evicted, uint64_t pages);
 
-/** zc_share_judge() - end the interval: each share stays, or moves by an eighth or a quarter of itself. */
+/** zc_share_judge() - end the interval: each share stays, or moves by a part of itself. */
 void zc_share_judge(struct zc_share *s, const struct zc_share_look *look);
 
 static inline uint32_t zc_share_part(const struct zc_share *s, enum zcache_tier tier)

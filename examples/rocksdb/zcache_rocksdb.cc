@@ -5,11 +5,12 @@
  *     database --- block cache (LRUCache) --- secondary_cache --- tenant "orders"  |
  *
  * A block that leaves the block cache is put, raw: the shrinker's thread compresses it later, not
- * the reader whose block took its place.  A block that is looked up is copied out, and taken out if
- * the block cache says that it will keep it.
+ * the reader whose block took its place.  It is put only when it comes the second time; the first
+ * time leaves a note of two bytes.
  *
- * A block that is not known leaves a mark, a page of one byte, and is kept when it comes the second
- * time; so does one that is taken out, to be kept when it comes back.
+ * A block that goes back to the block cache stays as well, as long as there is room: spare, so that
+ * it leaves before all others.  Most come here again, and need not be compressed again then, which
+ * would cost more than all the reads do.
  *
  * Every block can be read from its file again.  So nothing here is an error to RocksDB: what finds
  * no room is passed by, and what is damaged is dropped and not found.
@@ -51,7 +52,6 @@ namespace zcache_rocksdb
 namespace
 {
 
-constexpr size_t mark_bytes = 1;
 constexpr unsigned drain_ms = 1000; /* how long a smaller capacity is waited for */
 
 /*
@@ -70,6 +70,68 @@ Status status_of(int rc, const std::string &what)
                                           : Status::InvalidArgument(text);
 }
 
+/* ---- blocks that came once -------------------------------------------------------------------- */
+
+/*
+ * A note for each block: a part of its hash that does not say where it is.  Four share a place, a
+ * word, the newest first, and the fifth pushes the oldest out.  There are some times as many notes as
+ * the cache can have blocks.
+ */
+class notes
+{
+  public:
+    /* They take 1/256 of the cache's memory. */
+    static uint64_t bytes_for(uint64_t capacity_bytes)
+    {
+        uint64_t bytes = 4096;
+
+        while (bytes * 2 <= capacity_bytes / 256) {
+            bytes *= 2;
+        }
+        return bytes;
+    }
+
+    explicit notes(uint64_t bytes) : n(bytes / sizeof(place)), places(new place[n]())
+    {
+    }
+
+    /* Is there a note of it?  There is one from now on. */
+    bool test_and_set(const zcache_key &key)
+    {
+        const uint64_t h = hash(key);
+        const uint64_t note = h >> (64 - note_bits);
+        place &there = places[h & (n - 1)];
+        const uint64_t old = there.load(std::memory_order_relaxed);
+
+        for (unsigned shift = 0; shift < 64; shift += note_bits) {
+            if ((old >> shift & note_mask) == note) {
+                return true;
+            }
+        }
+        /* What another thread notes at the same moment may be lost. */
+        there.store(old << note_bits | note, std::memory_order_relaxed);
+        return false;
+    }
+
+  private:
+    using place = std::atomic<uint64_t>;
+
+    static constexpr unsigned note_bits = 16;
+    static constexpr uint64_t note_mask = (1U << note_bits) - 1;
+
+    static uint64_t hash(const zcache_key &key)
+    {
+        uint64_t h = key.object * UINT64_C(0x9E3779B97F4A7C15) ^ key.page;
+
+        h = (h ^ h >> 32) * UINT64_C(0xD6E8FEB86659FD93);
+        h = (h ^ h >> 32) * UINT64_C(0xD6E8FEB86659FD93);
+        return h ^ h >> 32;
+    }
+
+    uint64_t n; /* a power of two */
+    std::unique_ptr<place[]> places;
+};
+
 /* ---- the process's cache --------------------------------------------------------------------- */
 
 struct shared_cache {
@@ -77,6 +139,7 @@ struct shared_cache {
     std::string text; /* its options */
     uint32_t page_max_bytes = 0;
     std::shared_ptr<rocksdb::Logger> log;
+    std::unique_ptr<notes> came_once;
 
     std::mutex lock;
     std::string last_message;
@@ -110,6 +173,17 @@ try {
     /* A message that there is no memory for is lost. */
 }
 
+/* The notes are part of the capacity, unless it is too small already. */
+void open_notes(zcache_options *options, shared_cache *shared)
+{
+    const uint64_t bytes = notes::bytes_for(options->capacity_bytes);
+
+    shared->came_once = std::make_unique<notes>(bytes);
+    if (options->capacity_bytes >= ZCACHE_CAPACITY_MIN + bytes) {
+        options->capacity_bytes -= bytes;
+    }
+}
+
 Status open_shared(const options &o, std::shared_ptr<shared_cache> *out)
 {
     auto shared = std::make_shared<shared_cache>();
@@ -126,6 +200,7 @@ Status open_shared(const options &o, std::shared_ptr<shared_cache> *out)
     shared->text = o.cache;
     shared->page_max_bytes = options.page_max_bytes;
     shared->log = o.log;
+    open_notes(&options, shared.get());
     rc = zcache_open(&options, &shared->cache);
     if (rc != 0) {
         return status_of(rc, "zcache: cannot open \"" + o.cache + "\": " + shared->last_message);
@@ -294,14 +369,6 @@ class secondary_cache final : public SecondaryCache
 
     zcache_limits limits() const;
 
-    void leave_mark(const Slice &key)
-    {
-        const char mark = 0;
-        const int rc =
-            zcache_put(owner, key_of(key), &mark, mark_bytes, ZCACHE_CLEAN | ZCACHE_BEST_EFFORT);
-        (void)rc;
-    }
-
     Status open_tenant();
     Status set_limits_locked();
 };
@@ -360,11 +427,12 @@ Status secondary_cache::Insert(const Slice &key, void *value, const Cache::Cache
 try {
     const size_t bytes = helper->size_cb(value);
 
-    if (!usable(key) || bytes <= mark_bytes || bytes > shared->page_max_bytes) {
+    if (!usable(key) || bytes == 0 || bytes > shared->page_max_bytes) {
         return Status::OK();
     }
-    if (zcache_get(owner, key_of(key), nullptr, 0, nullptr, ZCACHE_PEEK) == ZCACHE_MISS) {
-        leave_mark(key);
+    /* What is there is this block: a key names the same bytes for ever. */
+    if (zcache_advise(owner, key_of(key), ZCACHE_WANTED) == 0 ||
+        !shared->came_once->test_and_set(key_of(key))) {
         return Status::OK();
     }
     char *buffer = block_buffer(bytes);
@@ -395,19 +463,20 @@ try {
     }
     auto block = std::make_unique<found_block>();
     char *buffer = block_buffer(shared->page_max_bytes);
-    const int rc = zcache_get(owner, key_of(key), buffer, shared->page_max_bytes, &bytes,
-                              advise_erase ? ZCACHE_TAKE : ZCACHE_KEEP_TIER);
-    if (rc == 0 && advise_erase) {
-        leave_mark(key);
-    }
-    if (rc == ZCACHE_MISS || (rc == 0 && bytes == mark_bytes)) {
+    const int rc =
+        zcache_get(owner, key_of(key), buffer, shared->page_max_bytes, &bytes, ZCACHE_KEEP_TIER);
+    if (rc == ZCACHE_MISS) {
         return nullptr;
     }
     if (rc != 0 || !create(buffer, bytes, &block->value, &block->charge).ok()) {
         Erase(key);
         return nullptr;
     }
+    /* What is spare may leave before it comes back, and is put then: the block cache must tell us. */
     is_in_sec_cache = !advise_erase;
+    if (advise_erase && zcache_advise(owner, key_of(key), ZCACHE_SPARE) == 0) {
+        (void)shared->came_once->test_and_set(key_of(key));
+    }
     return block;
 
 } catch (...) {

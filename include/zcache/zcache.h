@@ -69,10 +69,10 @@ enum zcache_huge_pages {
  * @raw_percent:        share of a tenant's memory that may be raw before the shrinker compresses
  *                      its oldest raw pages: 0 to 100, where 0 compresses in the putting thread; or
  *                      ZCACHE_AUTO, the default: it follows what was measured, between 0.5 and 90,
- *                      from 20 on.  It falls while the pages that its bytes would hold if they were
+ *                      from 10 on.  It falls while the pages that its bytes would hold if they were
  *                      compressed save more time, as misses, than decoding would take.
  * @fast_percent:       share that may be in the fast tier before it is made dense: 0 to 100, where
- *                      100 turns the dense tier off; or ZCACHE_AUTO, the default, as above, from 20
+ *                      100 turns the dense tier off; or ZCACHE_AUTO, the default, as above, from 10
  *                      on.  With 0 raw pages become dense at once.  Raw and fast together may exceed 100.
  * @fast_codec:         codec of the fast tier, "name" or "name:level"; "" is "lz4"; "none"
  *                      keeps pages raw.
@@ -119,7 +119,7 @@ enum zcache_huge_pages {
  *                      leaves it to zcache_compact() and to puts that find no memory.
  * @policy:             which pages leave first, default ZCACHE_POLICY_S3FIFO.
  * @miss_cost_us:       what a miss costs, for shares that follow it: microseconds, up to 3600000000; or
- *                      ZCACHE_AUTO, the default: as long as the store's reads took on average, 100
+ *                      ZCACHE_AUTO, the default: as long as the store's reads took on average, 200
  *                      where there were none.
  * @huge_pages:         default ZCACHE_HUGE_PAGES_AUTO: from 64 MiB resident memory on, pieces of 2 MiB that
  *                      have been full for a second become huge pages of the system, and small ones again when
@@ -337,6 +337,31 @@ ZCACHE_API void zcache_unpin(struct zcache_pin *pin);
  */
 ZCACHE_API int zcache_delete(struct zcache_tenant *tenant, struct zcache_key key, unsigned flags)
     ZCACHE_MUST_CHECK;
+
+/** enum zcache_advice - what the caller knows about a page that is cached. */
+enum zcache_advice {
+    ZCACHE_WANTED = 0, /* it will be used again: it stays as long as those do that are known */
+    ZCACHE_SPARE = 1   /* the caller has its bytes elsewhere: it leaves before all others */
+};
+
+/**
+ * zcache_advise() - say how much a page is wanted, without reading it.
+ * @tenant: owner.
+ * @key:    which page.
+ * @advice: ZCACHE_WANTED or ZCACHE_SPARE.
+ *
+ * For a cache below another one: a page that moves up is spare, and need not be put, and
+ * compressed, again if it is still there when it comes back.  A page that is spare counts as one of
+ * a scan until it is wanted, used or put again.  The bytes, the tier and whether it is dirty stay as they
+ * are.
+ *
+ * Return: 0; ZCACHE_MISS; -EINVAL; -ENOMEM, -EBUSY no room to register a thread at its first call;
+ * -ESHUTDOWN.
+ * Threads: any.   May block: no.   Calls back: never.   Since: 0.1
+ */
+ZCACHE_API int zcache_advise(struct zcache_tenant *tenant,
+                             struct zcache_key key,
+                             enum zcache_advice advice) ZCACHE_MUST_CHECK;
 
 /**
  * zcache_truncate() - remove the pages of an object from one number on.

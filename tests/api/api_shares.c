@@ -10,8 +10,8 @@
 #define CAPACITY (8 * MIB)
 #define PAGES    12000u /* several times what fits raw */
 #define STEPS    400000u
-#define RAW0     200 /* where the shares begin, per thousand */
-#define FAST0    200
+#define RAW0     100 /* where the shares begin, per thousand */
+#define FAST0    100
 
 /* One read of a page, of which a few are asked for much more often than the others; a miss is put. */
 static void use(struct zcache_tenant *t, struct rng *rng)
@@ -95,7 +95,7 @@ static void one_can_be_held(void **state)
     struct zcache_tenant *root = zcache_root(cache);
 
     (void)state;
-    assert_true(raw_gets(root, 100, false, STEPS));
+    assert_true(raw_gets(root, 60, false, STEPS));
     assert_int_equal(stats_of(root).gauge.fast_share_permille, 200);
     drop_cache(cache);
 }
@@ -107,7 +107,7 @@ static void each_tenant_has_its_own(void **state)
     struct zcache_tenant *idle = open_tenant(zcache_root(cache), "idle", CAPACITY);
 
     (void)state;
-    assert_true(raw_gets(busy, 100, false, STEPS));
+    assert_true(raw_gets(busy, 60, false, STEPS));
     assert_int_equal(stats_of(idle).gauge.raw_share_permille, RAW0);
     assert_int_equal(stats_of(zcache_root(cache)).gauge.raw_share_permille, RAW0);
     drop_cache(cache);
@@ -137,7 +137,7 @@ static void a_miss_costs_what_the_store_takes(void **state)
         mem_store_put_page(store, 0, key_of(1, i), 1, FILL_TEXT);
     }
     cache = open_stored(CAPACITY, store, NULL);
-    assert_int_equal(stats_of(zcache_root(cache)).gauge.miss_cost_ns, 100000);
+    assert_int_equal(stats_of(zcache_root(cache)).gauge.miss_cost_ns, 200000);
     for (uint64_t i = 0; i < 4; i++) {
         assert_int_equal(get_page(zcache_root(cache), key_of(1, i), 0), 1);
     }

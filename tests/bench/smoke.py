@@ -42,6 +42,7 @@ COMMANDS = {
               "put-raw": {"memcpy", "rocksdb-csc", "rocksdb-lru", "nbdkit-zstd"}},
     "tenants": {"get-raw": set(), "put-raw": set(), "fairness": set()},
     "writeback": {"file": {"bare"}, "buffered": {"bare"}, "direct": {"bare"}, "journal": {"bare"}, "slow": {"bare"}},
+    "busy": {"shrinker": {"memcpy"}, "neighbour": {"bare"}},
     "grow": {"get-raw": set(), "put-raw": set(), "get-many": set()},
     "churn": {"fresh": {"rocksdb-lru"}, "churned": {"rocksdb-csc", "rocksdb-lru"},
               "shrunk": {"rocksdb-lru"}},
@@ -97,6 +98,17 @@ def check_churn(name, row):
         check(row["metadata_bytes_per_page"] > 0, f"{name}: no metadata")
 
 
+def check_busy(name, row):
+    quantiles = [row.get(key, -1) for key in QUANTILES]
+    check(0 < quantiles[0] <= quantiles[1] <= quantiles[2], f"{name}: quantiles are {quantiles}")
+    check(0 < row["hit_percent"] <= 100 and row["hits"] > 0, f"{name}: hits are {row['hit_percent']} %")
+    check(row["p999_relative"] > 0, f"{name}: nothing to compare with")
+    if row["detail"] == "rest":
+        check(row["load_per_s"] == 0 and row["p99_relative"] == row["p999_relative"] == 1, f"{name}: no rest")
+    if row["subject"] == "zcache":
+        check(row["hits_raw"] + row["hits_fast"] + row["hits_dense"] == row["hits"], f"{name}: hits by tier")
+
+
 def check_row(row):
     name = "{bench} {case} {subject}".format(**row)
     check(row["subject"] in SUBJECTS, f"{name}: who is that?")
@@ -107,6 +119,8 @@ def check_row(row):
     check(row["threads"] >= 1, f"{name}: no threads")
     if row["bench"] == "churn":
         check_churn(name, row)
+    elif row["bench"] == "busy":
+        check_busy(name, row)
     elif row["case"] == "fairness":
         check(0 < row["jain"] <= 1.000001, f"{name}: Jain's index is {row['jain']}")
         check(0 < row["lowest_share"] <= 1 <= row["highest_share"], f"{name}: {row}")

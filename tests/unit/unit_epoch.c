@@ -174,6 +174,66 @@ static void what_is_retired_is_freed_as_given(void **state)
     teardown(&f);
 }
 
+/* ---- looking ahead ------------------------------------------------------------------------- */
+
+struct announced {
+    unsigned looks;
+    bool freed;
+};
+
+static void look_at(const void *ptr, unsigned step)
+{
+    struct announced *a = (struct announced *)(uintptr_t)ptr;
+
+    assert_false(a->freed);
+    assert_int_equal(a->looks, step);
+    a->looks++;
+}
+
+static void free_announced(void *ctx, void *ptr, size_t bytes, void *arg)
+{
+    struct announced *a = ptr;
+    unsigned *n_freed = ctx;
+
+    (void)bytes;
+    (void)arg;
+    assert_int_equal(a->looks, 2);
+    assert_false(a->freed);
+    a->freed = true;
+    ++*n_freed;
+}
+
+/* Twice, before it is freed, and never after; also of those at both ends of what is freed at once. */
+static void what_is_freed_is_looked_at_before(void **state)
+{
+    static const unsigned rows[] = {1, 2, 5, 6, 7, 12, 13, 300};
+
+    struct zc_epoch_record *record = NULL;
+    struct announced all[300];
+    struct zc_epoch *epoch;
+    struct fixture f;
+    unsigned n_freed;
+
+    (void)state;
+    setup(&f);
+    assert_int_equal(zc_epoch_create(&f.mem, free_announced, &n_freed, LIMBO_BYTES, &epoch), 0);
+    zc_epoch_expect_with(epoch, look_at);
+    assert_int_equal(zc_epoch_register(epoch, &record), 0);
+    for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
+        memset(all, 0, sizeof(all));
+        n_freed = 0;
+        for (unsigned i = 0; i < rows[r]; i++) {
+            zc_epoch_stock(record, 1);
+            zc_epoch_retire(record, &all[i], sizeof(all[i]), NULL);
+        }
+        zc_epoch_wait(record); /* its mark is nobody's memory */
+        assert_int_equal(n_freed, rows[r]);
+    }
+    zc_epoch_unregister(&record);
+    zc_epoch_destroy(&epoch);
+    teardown(&f);
+}
+
 static void retiring_frees_nothing_itself(void **state)
 {
     struct zc_epoch_record *record;
@@ -1011,6 +1071,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_retired_is_freed_as_given),
         cmocka_unit_test(retiring_frees_nothing_itself),
+        cmocka_unit_test(what_is_freed_is_looked_at_before),
         cmocka_unit_test(retiring_is_legal_in_a_section_and_under_locks),
         cmocka_unit_test(sections_nest),
         cmocka_unit_test(a_poll_is_due_by_number_or_bytes),

@@ -173,6 +173,56 @@ static void a_scanned_page_that_is_written_is_one_no_longer(void **state)
     teardown(f);
 }
 
+static void advice_moves_a_page_between_the_queues(void **state)
+{
+    struct fixture *f = setup();
+    uint64_t n_locks;
+
+    (void)state;
+    insert_range(f, ZCACHE_TIER_RAW, 0, 4);
+    mark_all(f);
+    zc_lru_advise(&f->lru, &f->entry[2], false);
+    zc_lru_advise(&f->lru, &f->entry[1], false);
+    EXPECT_LIST(f, SCAN_RAW, 2, 1);
+    EXPECT_LIST(f, ZCACHE_TIER_RAW, 0, 3);
+    assert_int_equal(zc_entry_uses(&f->entry[2]), 0);
+
+    zc_lru_advise(&f->lru, &f->entry[2], true);
+    EXPECT_LIST(f, SCAN_RAW, 1);
+    EXPECT_LIST(f, ZCACHE_TIER_RAW, 0, 3, 2);
+    assert_int_equal(zc_entry_uses(&f->entry[2]), 1);
+
+    /* A page that is not spare is used where it is, without a lock. */
+    n_locks = zc_lock_count();
+    zc_lru_advise(&f->lru, &f->entry[0], true);
+    assert_int_equal(zc_lock_count(), n_locks);
+    EXPECT_LIST(f, ZCACHE_TIER_RAW, 0, 3, 2);
+    assert_int_equal(zc_entry_uses(&f->entry[0]), 2);
+    teardown(f);
+}
+
+static void an_isolated_page_follows_advice_at_putback(void **state)
+{
+    struct fixture *f = setup();
+
+    (void)state;
+    insert_range(f, ZCACHE_TIER_RAW, 0, 3);
+    assert_int_equal(isolate(f, ZCACHE_TIER_RAW, 0, 1), 1);
+    zc_lru_advise(&f->lru, &f->entry[0], false);
+    zc_lru_advise(&f->lru, &f->entry[0], false);
+    EXPECT_LIST(f, ZCACHE_TIER_RAW, 1, 2);
+    assert_null(zc_lru_verify(&f->lru));
+    putback(f, &f->entry[0], true);
+    EXPECT_LIST(f, SCAN_RAW, 0);
+
+    assert_int_equal(isolate(f, SCAN_RAW, 0, 1), 1);
+    zc_lru_advise(&f->lru, &f->entry[0], true);
+    assert_null(zc_lru_verify(&f->lru));
+    putback(f, &f->entry[0], true);
+    EXPECT_LIST(f, ZCACHE_TIER_RAW, 1, 2, 0);
+    teardown(f);
+}
+
 /* Then it keeps its place and is marked as used, which is as good and needs no lock. */
 static void a_new_version_of_the_same_size_stays(void **state)
 {
@@ -1018,6 +1068,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_new_version_is_the_newest_of_its_queue),
         cmocka_unit_test(a_scans_version_leaves_the_page_in_its_queue),
         cmocka_unit_test(a_scanned_page_that_is_written_is_one_no_longer),
+        cmocka_unit_test(advice_moves_a_page_between_the_queues),
+        cmocka_unit_test(an_isolated_page_follows_advice_at_putback),
         cmocka_unit_test(a_new_version_of_the_same_size_stays),
         cmocka_unit_test(an_isolated_page_follows_its_tier_at_putback),
         cmocka_unit_test(isolating_takes_the_oldest_or_the_newest),

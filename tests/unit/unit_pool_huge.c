@@ -369,16 +369,14 @@ static void its_end_leaves_nothing_behind(void **state)
 /* ---------------------------------------------------------------------------------------------- */
 /* Threads take and give slabs, of which each wrote its own number all over, and others make huge pages. */
 
-#define SLAB  (7 * PAGE) /* 73 of them fill a chunk */
-#define HELD  150u
-#define TURNS 500000u /* at most */
-#define SEEN  (20u / TEST_SLOWDOWN)
+#define SLAB (7 * PAGE) /* 73 of them fill a chunk */
+#define HELD 150u
+#define SEEN (20u / TEST_SLOWDOWN)
 
 struct mover {
     struct zc_pool *pool;
     uint64_t id;
     _Atomic uint32_t *enough;
-    _Atomic uint32_t *ended;
 };
 
 static void *move(void *arg)
@@ -387,7 +385,7 @@ static void *move(void *arg)
     uint64_t *at[HELD] = {NULL};
     uint64_t state = m->id * 977 + 1;
 
-    for (unsigned turn = 0; turn < TURNS && atomic_load(m->enough) == 0; turn++) {
+    while (atomic_load(m->enough) == 0) {
         unsigned i;
 
         state = state * UINT64_C(6364136223846793005) + 1442695040888963407u;
@@ -406,14 +404,13 @@ static void *move(void *arg)
             zc_pool_free(at[i], SLAB);
         }
     }
-    atomic_fetch_add(m->ended, 1);
     return NULL;
 }
 
 static void chunks_change_under_those_who_use_them(void **state)
 {
     _Atomic uint32_t enough = 0;
-    _Atomic uint32_t ended = 0;
+    const uint64_t deadline = FOR_A_TIME;
     struct mover mover[3];
     pthread_t thread[3];
     unsigned seen = 0;
@@ -423,11 +420,11 @@ static void chunks_change_under_those_who_use_them(void **state)
     need_huge_pages();
     pages_init(&p);
     for (unsigned i = 0; i < 3; i++) {
-        mover[i] = (struct mover){.pool = p.pool, .id = i + 1, .enough = &enough, .ended = &ended};
+        mover[i] = (struct mover){.pool = p.pool, .id = i + 1, .enough = &enough};
         assert_int_equal(pthread_create(&thread[i], NULL, move, &mover[i]), 0);
     }
-    while (seen < SEEN && atomic_load(&ended) < 3) {
-        (void)zc_pool_make_huge(p.pool, FOR_A_TIME);
+    while (seen < SEEN && zc_plat_now_ns() < deadline) {
+        (void)zc_pool_make_huge(p.pool, zc_plat_deadline_ns(10)); /* there is always another */
         seen += zc_pool_huge_bytes(p.pool) > 0 ? 1 : 0;
         assert_null(zc_pool_verify(p.pool));
     }
