@@ -367,14 +367,12 @@ int zcache_pin(struct zcache_tenant *tenant,
                unsigned flags,
                struct zcache_pin *pin_out)
 {
-    struct zc_stall stall;
     struct zc_thread *th;
     int rc = check_tenant(tenant);
 
     if (ZC_UNLIKELY(rc != 0)) {
         return rc;
     }
-    stall = zc_stall_of(tenant->cache);
     if (ZC_UNLIKELY(pin_out == NULL || (flags & ~(unsigned)PIN_FLAGS) != 0)) {
         return -EINVAL;
     }
@@ -383,7 +381,7 @@ int zcache_pin(struct zcache_tenant *tenant,
         count_refused(tenant, ZC_C_pin_errors, 1);
         return rc;
     }
-    return zc_pin(tenant, th, key, flags, pin_out, &stall);
+    return zc_pin(tenant, th, key, flags, pin_out);
 }
 
 void zcache_unpin(struct zcache_pin *pin)

@@ -19,6 +19,9 @@
 /* Off the hot path: not inlined, so that what it needs costs those nothing who do not come here. */
 #define ZC_COLD __attribute__((cold, noinline))
 
+/* On it: inlined wherever it is used, so that what its callers know costs it nothing. */
+#define ZC_HOT inline __attribute__((always_inline))
+
 /** zc_check_fail() - report a failed assertion to the hook, then abort. */
 _Noreturn void zc_check_fail(const char *file, int line, const char *text);
 

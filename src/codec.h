@@ -191,7 +191,19 @@ bool zc_same_detect(const void *data, size_t len, uint64_t *word_out);
 /** zc_same_fill() - write @len bytes of the repeated word. */
 void zc_same_fill(void *buf, size_t len, uint64_t word);
 
-/** zc_checksum() - low 32 bits of xxh3 over the bytes. */
+/* codec_sum.c: checksums.  They are the machine's own, and not to be kept beyond the process. */
+
+/** zc_checksum() - 32 bits over the bytes. */
 uint32_t zc_checksum(const void *data, size_t len);
+
+/** zc_checksum_copy() - zc_checksum() of @len bytes, which it copies; @dst and @src do not overlap. */
+uint32_t zc_checksum_copy(void *dst, const void *src, size_t len);
+
+/* The two it may be, for tests; zc_sum_aes() only where zc_sum_has_aes(). */
+bool zc_sum_has_aes(void);
+uint32_t zc_sum_aes(const void *data, size_t len);
+uint32_t zc_sum_aes_copy(void *dst, const void *src, size_t len);
+uint32_t zc_sum_xxh3(const void *data, size_t len);
+uint32_t zc_sum_xxh3_copy(void *dst, const void *src, size_t len);
 
 #endif /* ZC_CODEC_H */

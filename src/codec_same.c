@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What is done to a page's bytes without a codec: whether they repeat one word, writing such a page
- * out, and the checksum of a stored form.
+ * What is done to a page's bytes without a codec: whether they repeat one word, and writing such a page
+ * out.
  *
  * A page repeats its first eight bytes exactly if every byte equals the one eight before it, so one
  * memcmp() of the page with itself, shifted, decides it:
@@ -16,30 +16,8 @@
  * Measured on pages of 4 KiB in cache (2.6 GHz Xeon, best of several runs)
  *      zc_same_detect     1.3 ns for a page that differs there, 45 ns for one that repeats
  *      zc_same_fill       45 ns
- *      zc_checksum        the table below
- *
- * The checksum is xxh3, as the shared library's run-time choice among SSE2, AVX2 and AVX-512 makes
- * it:
- *
- *      bytes                                     100    600   1500   4096   65536
- *      the library's plain function              11     39     89    236    3755  ns
- *      XXH_INLINE_ALL, SSE2, gcc -O2 / clang     11     36     82    212    3357 / 166 at 4096
- *      XXH_INLINE_ALL, AVX2, gcc / clang         11     25     47    122    1693 / 98 at 4096
- *      the library's run-time choice             10     27     44    106    1662
- *
- * Inlined code is no faster, and would need the choice made again here with function attributes
- * that xxhash.h supports under internal names only.  The library's static archive lacks the choice,
- * hence the weak reference.
  */
 #include <string.h>
-
-#if defined(__x86_64__)
-#define XXH_DISPATCH_DISABLE_REPLACE
-#pragma weak XXH3_64bits_dispatch
-#include <xxh_x86dispatch.h>
-#else
-#include <xxhash.h>
-#endif
 
 #include "codec.h"
 
@@ -79,14 +57,4 @@ void zc_same_fill(void *buf, size_t len, uint64_t word)
         p += sizeof(block);
     }
     memcpy(p, block, len);
-}
-
-uint32_t zc_checksum(const void *data, size_t len)
-{
-#if defined(__x86_64__)
-    if (XXH3_64bits_dispatch != NULL) {
-        return (uint32_t)XXH3_64bits_dispatch(data, len);
-    }
-#endif
-    return (uint32_t)XXH3_64bits(data, len);
 }

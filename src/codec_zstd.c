@@ -32,6 +32,16 @@
  * longer page gains little from a dictionary and gets none.  zstd attaches the prepared tables of the
  * dictionary (CDict, DDict) where they are: nothing is copied for a page, and all threads share them.
  *
+ * Literals.  With a dictionary the matches decode quickly, by tables that are prepared, and half of the time
+ * is Huffman decoding of the bytes between them, at 1.3 ns for each, and 1 us more if they have a table of
+ * their own.  Up to level 5 a page whose block gets longer by at most a sixteenth has them as they are.  What that
+ * makes of pages of 4 KiB at level 3:
+ *
+ *      pages of        SQLite   PostgreSQL   RocksDB   Python's memory   HTML
+ *      have them so      10 %         35 %       0 %              40 %   20 %
+ *      longer             0.4          1.4       0                 0.9    0.9 %
+ *      decoded in        0.94         0.86      1                0.92   0.91 of the time
+ *
  * Training is zstd's fastCover with k and d fixed.  Measured for 112 KiB of dictionary and 4 KiB pages of 13
  * kinds: a search for the best k and d takes 40 times as long and gains below 1 %, k from 256 to 1024 makes
  * no more difference than that, and neither do 16 or 48 times as many bytes of samples as of dictionary.
@@ -41,6 +51,7 @@
 #define ZDICT_STATIC_LINKING_ONLY
 #define ZSTD_DISABLE_DEPRECATE_WARNINGS /* of blocks, in later versions */
 #include <errno.h>
+#include <string.h>
 #include <zdict.h>
 #include <zstd.h>
 #include <zstd_errors.h>
@@ -48,10 +59,11 @@
 #include "check.h"
 #include "codec.h"
 
-#define FRAME_HEAD     2
-#define BLOCK_HEAD     3
-#define BLOCK_RLE      1u
-#define BLOCK_RESERVED 3u
+#define FRAME_HEAD       2
+#define BLOCK_HEAD       3
+#define BLOCK_RLE        1u
+#define BLOCK_COMPRESSED 2u
+#define BLOCK_RESERVED   3u
 
 struct context {
     const struct zc_mem *mem; /* set once; the registry's, which outlives contexts */
@@ -348,6 +360,87 @@ static void *decoder_create(const struct zc_mem *mem, const void *content, size_
     return p;
 }
 
+/* A block; 0 if it would not be shorter than the page; zstd's errors. */
+static size_t encode_block(ZSTD_CCtx *c,
+                           const ZSTD_CDict *dict,
+                           void *dst,
+                           size_t cap,
+                           const void *src,
+                           size_t len)
+{
+    static const ZSTD_frameParameters no_frame = {.noDictIDFlag = 1};
+    size_t n = ZSTD_compressBegin_usingCDict_advanced(c, dict, no_frame, len);
+
+    return ZSTD_isError(n) ? n : ZSTD_compressBlock(c, dst, cap, src, len);
+}
+
+/* ---- literals as they are ------------------------------------------------------------------------- */
+
+#define LITERALS_AUTO      0 /* of ZSTD_c_literalCompressionMode; zstd 1.5 renamed them */
+#define LITERALS_RAW       2
+#define LITERALS_PLAIN_MAX 1u /* kinds up to this are not Huffman codes */
+#define LEVEL_QUICK        5  /* who asks for a higher one wants small pages */
+#define LONGER_BY          16u
+
+static size_t raw_literals_head(size_t literals)
+{
+    return literals < 32 ? 1 : literals < 4096 ? 2 : 3;
+}
+
+/* How long a block of @n bytes is with its literals as they are; 0: they are so already. */
+static size_t with_raw_literals(const unsigned char *block, size_t n)
+{
+    const unsigned format = block[0] >> 2 & 3;
+    const unsigned bits = format < 2 ? 10 : format == 2 ? 14 : 18;
+    const size_t head = format < 2 ? 3 : format + 2;
+    uint64_t sizes = 0;
+    size_t raw;
+    size_t packed;
+
+    if ((block[0] & 3) <= LITERALS_PLAIN_MAX || n < head) {
+        return 0;
+    }
+    for (size_t i = 0; i < head; i++) {
+        sizes |= (uint64_t)block[i] << 8 * i;
+    }
+    raw = (size_t)(sizes >> 4 & ((UINT64_C(1) << bits) - 1));
+    packed = (size_t)(sizes >> (4 + bits) & ((UINT64_C(1) << bits) - 1));
+    return n - head - packed + raw_literals_head(raw) + raw;
+}
+
+/* The block of a frame that is nothing but one compressed block; 0 if it is anything else. */
+static size_t strip_frame(unsigned char *frame, size_t n)
+{
+    const size_t heads = FRAME_HEAD + BLOCK_HEAD;
+
+    if (n <= heads || frame[0] != 0 || (frame[FRAME_HEAD] & 7) != (BLOCK_COMPRESSED << 1 | 1)) {
+        return 0;
+    }
+    (void)memmove(frame, frame + heads, n - heads);
+    return n - heads;
+}
+
+/* As encode_block(), without Huffman codes; 0 as well if anything is in the way. */
+static size_t encode_raw_literals(ZSTD_CCtx *c,
+                                  const ZSTD_CDict *dict,
+                                  void *dst,
+                                  size_t cap,
+                                  const void *src,
+                                  size_t len)
+{
+    size_t n = 0;
+
+    (void)ZSTD_CCtx_reset(c, ZSTD_reset_session_only);
+    if (!ZSTD_isError(ZSTD_CCtx_setParameter(c, ZSTD_c_literalCompressionMode, LITERALS_RAW)) &&
+        !ZSTD_isError(ZSTD_CCtx_refCDict(c, dict))) {
+        n = ZSTD_compress2(c, dst, cap, src, len);
+    }
+    (void)ZSTD_CCtx_reset(c, ZSTD_reset_session_only); /* after an error it takes no parameters */
+    (void)ZSTD_CCtx_refCDict(c, NULL);
+    (void)ZSTD_CCtx_setParameter(c, ZSTD_c_literalCompressionMode, LITERALS_AUTO);
+    return ZSTD_isError(n) ? 0 : strip_frame(dst, n);
+}
+
 static size_t encode_with(void *context,
                           const void *opaque,
                           void *dst,
@@ -355,17 +448,24 @@ static size_t encode_with(void *context,
                           const void *src,
                           size_t len)
 {
-    static const ZSTD_frameParameters no_frame = {.noDictIDFlag = 1};
+    const int level = ((const struct context *)context)->level;
     const struct prepared *p = opaque;
     ZSTD_CCtx *c = compress_context(context);
+    size_t raw;
     size_t n;
 
     if (c == NULL) {
         return ZC_CODEC_NO_MEMORY;
     }
-    n = ZSTD_compressBegin_usingCDict_advanced(c, p->encoder, no_frame, len);
-    if (!ZSTD_isError(n)) {
-        n = ZSTD_compressBlock(c, dst, cap, src, len);
+    n = encode_block(c, p->encoder, dst, cap, src, len);
+    raw = ZSTD_isError(n) || n == 0 || level > LEVEL_QUICK ? 0 : with_raw_literals(dst, n);
+    if (raw != 0 && raw <= n + n / LONGER_BY && raw + FRAME_HEAD + BLOCK_HEAD <= cap) {
+        const size_t most = n + n / LONGER_BY;
+
+        n = encode_raw_literals(c, p->encoder, dst, cap, src, len);
+        if (ZC_UNEXPECTED(n == 0 || n > most)) {
+            n = encode_block(c, p->encoder, dst, cap, src, len);
+        }
     }
     if (ZSTD_getErrorCode(n) == ZSTD_error_memory_allocation) {
         return ZC_CODEC_NO_MEMORY;

@@ -327,13 +327,12 @@ static inline void zc_progress_signal(struct zcache *cache)
 /** zc_core_unpin() - drop a pin on a frame. */
 static inline void zc_core_unpin(struct zcache *cache, struct zc_frame *frame)
 {
-    size_t size = zc_payload_size(&frame->head);
-    struct zc_account *account = frame->account;
     uint32_t before = atomic_fetch_sub(&frame->pins, 1);
 
     ZC_ASSERT((before & ~ZC_FRAME_RETIRED) != 0);
     if (ZC_UNLIKELY(before == (ZC_FRAME_RETIRED | 1))) {
-        zc_core_release(cache, frame, size, account);
+        /* Retired and without pins: it is ours alone. */
+        zc_core_release(cache, frame, zc_payload_size(&frame->head), frame->account);
     } else {
         zc_progress_signal(cache);
     }

@@ -10,7 +10,7 @@
  *         8 bits generation         +-----+
  *                                    refs: payloads, encodes under way, owner
  *
- * A stored page:   | block as zstd makes it with the dictionary | xxh3 of the page, 4 bytes |
+ * A stored page:   | block as zstd makes it with the dictionary | checksum of the page, 4 bytes |
  *
  * The checksum in a payload's head is of the stored bytes and the number; what they mean depends on the dictionary.
  * So a page carries a second one, of itself: a damaged dictionary, or a number that leads to another, is

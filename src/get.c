@@ -74,13 +74,50 @@ static bool touch(struct zc_entry *e, enum zcache_latency_kind kind, unsigned fl
            (flags & ZCACHE_KEEP_TIER) == 0;
 }
 
+#define PREFETCH_MIN  1024u /* bytes of a page from which it is worth it */
+#define PREFETCH_PAGE 4096u /* where the CPU's own prefetching ends */
+
+/*
+ * The payload's head says how long the bytes are, and so how to copy them: that is one access to memory
+ * before the others begin.  So the line after it is asked for together with it; of pages that are listed as
+ * raw, which are read from their first lines on, some more, and the first ones of the next 4 KiB, where the
+ * CPU begins anew.
+ */
+static ZC_HOT void prefetch_page(const struct zc_entry *e, uint64_t word, size_t cap)
+{
+    const char *begin = (const char *)zc_word_payload(word);
+    const char *next = (const char *)(((uintptr_t)begin | (PREFETCH_PAGE - 1)) + 1);
+
+    if (zc_word_is_same(word)) {
+        return;
+    }
+    __builtin_prefetch(begin + ZC_CACHE_LINE);
+    if (cap < PREFETCH_MIN || zc_entry_tier(e) != ZCACHE_TIER_RAW) {
+        return;
+    }
+    for (unsigned i = 2 * ZC_CACHE_LINE; i < PREFETCH_MIN; i += ZC_CACHE_LINE) {
+        __builtin_prefetch(begin + i);
+    }
+    for (unsigned i = 0; i < PREFETCH_MIN / 4; i += ZC_CACHE_LINE) {
+        __builtin_prefetch(next + i);
+    }
+}
+
+/* A same-filled page of which word and fill did not agree: whether a newer version is on its way. */
+static ZC_COLD bool same_intact(struct zcache_tenant *t, struct zc_thread *th, struct zc_entry *e)
+{
+    const struct zc_where w = zc_page_where(t, th, e->key);
+
+    return zc_page_same_intact(&w, e);
+}
+
 /* In a section.  0; ZCACHE_MISS; -ENOBUFS; -EBADMSG; -ENOMEM; -EAGAIN (same-filled pages). */
-static int hit(const struct zc_where *w,
-               struct zcache_key key,
-               void *buf,
-               size_t cap,
-               unsigned flags,
-               struct hit *h)
+static ZC_HOT int hit(const struct zc_where *w,
+                      struct zcache_key key,
+                      void *buf,
+                      size_t cap,
+                      unsigned flags,
+                      struct hit *h)
 {
     struct zc_entry *e = zc_index_find(w->cache->index, w->hash, w->tenant->slot, key);
     int rc = 0;
@@ -89,10 +126,7 @@ static int hit(const struct zc_where *w,
     if (h->word == 0) {
         return ZCACHE_MISS;
     }
-    if (!zc_word_is_same(
-            h->word)) { /* the next line, without waiting for the head that leads there */
-        __builtin_prefetch((const char *)zc_word_payload(h->word) + ZC_CACHE_LINE);
-    }
+    prefetch_page(e, h->word, cap);
     h->len = zc_word_is_same(h->word) ? zc_word_same_len(h->word)
                                       : zc_payload_raw_len(zc_word_payload(h->word));
     h->kind = form_of(w->cache, h->word);
@@ -106,26 +140,29 @@ static int hit(const struct zc_where *w,
     rc = zc_page_decode(w->cache, w->thread, e, h->word, buf);
     if (ZC_LIKELY(rc == 0)) {
         h->promote = touch(e, h->kind, flags);
-    } else if (rc == -EAGAIN && !zc_page_same_intact(w, e)) {
+    } else if (rc == -EAGAIN && !same_intact(w->tenant, w->thread, e)) {
         rc = -EBADMSG;
     }
     return rc;
 }
 
 /* There was no memory for this thread's context: whether room could be made for it. */
-static ZC_COLD bool may_retry(const struct zc_where *w, unsigned flags, struct zc_stall *stall)
+static ZC_COLD bool may_retry(struct zcache *cache,
+                              struct zc_thread *th,
+                              unsigned flags,
+                              struct zc_stall *stall)
 {
     return (flags & (ZCACHE_NOWAIT | ZCACHE_NOIO)) == 0 &&
-           zc_reclaim_metadata(w->cache, w->thread, zc_stall_deadline(stall));
+           zc_reclaim_metadata(cache, th, zc_stall_deadline(stall));
 }
 
 /* In a section, of an open tenant: the outcome of hit(), counted if nothing more can come of it. */
-static int hit_or_miss(const struct zc_where *w,
-                       struct zcache_key key,
-                       void *buf,
-                       size_t cap,
-                       unsigned flags,
-                       struct hit *h)
+static ZC_HOT int hit_or_miss(const struct zc_where *w,
+                              struct zcache_key key,
+                              void *buf,
+                              size_t cap,
+                              unsigned flags,
+                              struct hit *h)
 {
     int rc = hit(w, key, buf, cap, flags, h);
 
@@ -139,11 +176,54 @@ static int hit_or_miss(const struct zc_where *w,
     return rc;
 }
 
+/* No room, or it changed meanwhile: it stays as it is. */
+static ZC_COLD void promote(struct zcache_tenant *t,
+                            struct zc_thread *th,
+                            struct zcache_key key,
+                            uint64_t word)
+{
+    const struct zc_where w = zc_page_where(t, th, key);
+
+    (void)zc_tier_promote(&w, key, word, 0);
+}
+
 /*
  * One look at the cache, promotion included.
  * 0, or ZCACHE_MISS that the store is not asked for: counted.  ZCACHE_MISS, loadable; errors of hit;
  * -ESHUTDOWN: not yet.
  */
+static ZC_HOT int look_once(const struct zc_where *w,
+                            struct zcache_key key,
+                            void *buf,
+                            size_t cap,
+                            size_t *len_out,
+                            unsigned flags,
+                            struct zc_stall *stall,
+                            struct hit *h)
+{
+    struct zc_epoch_record *epoch = w->thread->epoch;
+    int rc;
+
+    do {
+        zc_epoch_enter(epoch);
+        rc = zc_tenant_usable(w->tenant) ? hit_or_miss(w, key, buf, cap, flags, h) : -ESHUTDOWN;
+        zc_epoch_exit(epoch);
+    } while (ZC_UNLIKELY(rc == -EAGAIN ||
+                         (rc == -ENOMEM && may_retry(w->cache, w->thread, flags, stall))));
+    ZC_SYNC_POINT("get.left", key);
+    if (rc != 0) {
+        return rc;
+    }
+    if (len_out != NULL) {
+        *len_out = h->len;
+    }
+    if (ZC_UNLIKELY(h->promote)) {
+        promote(w->tenant, w->thread, key, h->word);
+    }
+    return 0;
+}
+
+/* The same, where it is not the whole of a call. */
 static int look(const struct zc_where *w,
                 struct zcache_key key,
                 void *buf,
@@ -153,26 +233,7 @@ static int look(const struct zc_where *w,
                 struct zc_stall *stall,
                 struct hit *h)
 {
-    struct zc_epoch_record *epoch = w->thread->epoch;
-    int rc;
-
-    do {
-        zc_epoch_enter(epoch);
-        rc = zc_tenant_usable(w->tenant) ? hit_or_miss(w, key, buf, cap, flags, h) : -ESHUTDOWN;
-        zc_epoch_exit(epoch);
-    } while (ZC_UNLIKELY(rc == -EAGAIN || (rc == -ENOMEM && may_retry(w, flags, stall))));
-    ZC_SYNC_POINT("get.left", key);
-    if (rc != 0) {
-        return rc;
-    }
-    if (len_out != NULL) {
-        *len_out = h->len;
-    }
-    if (ZC_UNLIKELY(h->promote)) {
-        /* No room, or it changed meanwhile: it stays as it is. */
-        (void)zc_tier_promote(w, key, h->word, 0);
-    }
-    return 0;
+    return look_once(w, key, buf, cap, len_out, flags, stall, h);
 }
 
 /* ---- the miss ------------------------------------------------------------------------------ */
@@ -238,7 +299,8 @@ static int get_slowly(const struct zc_where *w,
     return rc;
 }
 
-static ZC_COLD int get_otherwise(const struct zc_where *w,
+static ZC_COLD int get_otherwise(struct zcache_tenant *t,
+                                 struct zc_thread *th,
                                  struct zcache_key key,
                                  void *buf,
                                  size_t cap,
@@ -247,27 +309,29 @@ static ZC_COLD int get_otherwise(const struct zc_where *w,
                                  struct zc_stall *stall,
                                  int rc)
 {
+    const struct zc_where w = zc_page_where(t, th, key);
     struct zcache_page page = {.key = key, .buf = buf, .cap = cap};
 
-    rc = get_slowly(w, &page, flags, stall, rc);
+    rc = get_slowly(&w, &page, flags, stall, rc);
     if (rc == 0 && len_out != NULL) {
         *len_out = page.len;
     }
     return rc;
 }
 
-static ZC_COLD void sample_get(const struct zc_where *w,
+static ZC_COLD void sample_get(struct zcache_tenant *t,
+                               struct zc_thread *th,
                                enum zcache_latency_kind kind,
                                uint64_t start)
 {
     struct zc_hist *hist;
 
-    zc_epoch_enter(w->thread->epoch);
-    hist = zc_tenant_usable(w->tenant) ? zc_tenant_hist(w->tenant, kind) : NULL;
+    zc_epoch_enter(th->epoch);
+    hist = zc_tenant_usable(t) ? zc_tenant_hist(t, kind) : NULL;
     if (hist != NULL) {
         zc_hist_add(hist, zc_plat_now_ns() - start);
     }
-    zc_epoch_exit(w->thread->epoch);
+    zc_epoch_exit(th->epoch);
 }
 
 int zc_get(struct zcache_tenant *t,
@@ -279,21 +343,22 @@ int zc_get(struct zcache_tenant *t,
            unsigned flags,
            struct zc_stall *stall)
 {
-    struct zc_where w = zc_page_where(t, th, key);
+    /* Nothing that is not inlined gets its address: it lies in registers. */
+    const struct zc_where w = zc_page_where(t, th, key);
     uint64_t start = zc_thread_sample(th, t->cache->opt.latency_sample);
     struct hit h;
-    int rc = look(&w, key, buf, cap, len_out, flags, stall, &h);
+    int rc = look_once(&w, key, buf, cap, len_out, flags, stall, &h);
 
     if (ZC_LIKELY(rc == 0)) {
         if (ZC_UNLIKELY(start != 0)) {
-            sample_get(&w, h.kind, start);
+            sample_get(t, th, h.kind, start);
         }
         return 0;
     }
     if (rc == ZCACHE_MISS && !h.loadable) {
         return rc;
     }
-    return get_otherwise(&w, key, buf, cap, len_out, flags, stall, rc);
+    return get_otherwise(t, th, key, buf, cap, len_out, flags, stall, rc);
 }
 
 /* ---- many ---------------------------------------------------------------------------------- */
@@ -487,7 +552,7 @@ int zc_take(struct zcache_tenant *t,
 
     do {
         rc = take_once(&w, key, buf, cap, len_out, flags, deadline);
-        if (rc == -ENOMEM && may_retry(&w, flags, stall)) {
+        if (rc == -ENOMEM && may_retry(t->cache, th, flags, stall)) {
             rc = -EAGAIN;
         }
         if (rc == ZCACHE_MISS && zc_load_possible(t, flags)) {
@@ -513,12 +578,12 @@ int zc_take(struct zcache_tenant *t,
  * In a section.  0 and a filled pin; ZCACHE_MISS; -EBADMSG; -EAGAIN: @word_out is not raw and must
  * become so.
  */
-static int try_pin(const struct zc_where *w,
-                   struct zcache_key key,
-                   unsigned flags,
-                   struct zcache_pin *pin_out,
-                   uint64_t *word_out,
-                   size_t *bytes_out)
+static ZC_HOT int try_pin(const struct zc_where *w,
+                          struct zcache_key key,
+                          unsigned flags,
+                          struct zcache_pin *pin_out,
+                          uint64_t *word_out,
+                          size_t *bytes_out)
 {
     struct zc_entry *e = zc_index_find(w->cache->index, w->hash, w->tenant->slot, key);
     uint64_t word = e == NULL ? 0 : atomic_load_explicit(&e->payload, memory_order_acquire);
@@ -553,13 +618,13 @@ static int try_pin(const struct zc_where *w,
 }
 
 /* As try_pin(), counted as @hit if it succeeds. */
-static int look_pin(const struct zc_where *w,
-                    struct zcache_key key,
-                    unsigned flags,
-                    enum zc_counter hit,
-                    struct zcache_pin *pin_out,
-                    uint64_t *word_out,
-                    size_t *bytes_out)
+static ZC_HOT int look_pin(const struct zc_where *w,
+                           struct zcache_key key,
+                           unsigned flags,
+                           enum zc_counter hit,
+                           struct zcache_pin *pin_out,
+                           uint64_t *word_out,
+                           size_t *bytes_out)
 {
     int rc = -ESHUTDOWN;
 
@@ -617,7 +682,7 @@ static ZC_COLD int pin_slow(const struct zc_where *w,
         rc = look_pin(w, key, flags, outcome, pin_out, &word, &bytes);
         if (rc == -EAGAIN) {
             rc = make_raw(w, key, word, bytes, flags, stall);
-            if (rc == 0 || (rc == -ENOMEM && may_retry(w, flags, stall))) {
+            if (rc == 0 || (rc == -ENOMEM && may_retry(w->cache, w->thread, flags, stall))) {
                 rc = -EAGAIN;
             }
         } else if (rc == ZCACHE_MISS && zc_load_possible(w->tenant, flags)) {
@@ -633,19 +698,20 @@ static ZC_COLD int pin_slow(const struct zc_where *w,
 }
 
 /* What is left to do for a pin that look_pin() did not serve. */
-static ZC_COLD int pin_otherwise(const struct zc_where *w,
+static ZC_COLD int pin_otherwise(struct zcache_tenant *t,
+                                 struct zc_thread *th,
                                  struct zcache_key key,
                                  unsigned flags,
                                  struct zcache_pin *pin_out,
-                                 struct zc_stall *stall,
                                  int rc)
 {
-    struct zcache_tenant *t = w->tenant;
+    const struct zc_where w = zc_page_where(t, th, key);
+    struct zc_stall stall = zc_stall_of(t->cache);
 
     if (rc == -ESHUTDOWN || zc_tenant_enter(t) != 0) {
         return -ESHUTDOWN;
     }
-    rc = pin_slow(w, key, flags, pin_out, stall);
+    rc = pin_slow(&w, key, flags, pin_out, &stall);
     if (rc == -EBADMSG) {
         zc_page_report_corrupt(t, key);
     }
@@ -658,15 +724,14 @@ int zc_pin(struct zcache_tenant *t,
            struct zc_thread *th,
            struct zcache_key key,
            unsigned flags,
-           struct zcache_pin *pin_out,
-           struct zc_stall *stall)
+           struct zcache_pin *pin_out)
 {
-    struct zc_where w = zc_page_where(t, th, key);
+    const struct zc_where w = zc_page_where(t, th, key);
     uint64_t word;
     size_t bytes;
     int rc = look_pin(&w, key, flags, ZC_C_pin_hits, pin_out, &word, &bytes);
 
-    return ZC_LIKELY(rc == 0) ? 0 : pin_otherwise(&w, key, flags, pin_out, stall, rc);
+    return ZC_LIKELY(rc == 0) ? 0 : pin_otherwise(t, th, key, flags, pin_out, rc);
 }
 
 void zc_unpin(struct zcache_pin *pin)

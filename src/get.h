@@ -44,8 +44,7 @@ int zc_pin(struct zcache_tenant *t,
            struct zc_thread *th,
            struct zcache_key key,
            unsigned flags,
-           struct zcache_pin *pin_out,
-           struct zc_stall *stall);
+           struct zcache_pin *pin_out);
 void zc_unpin(struct zcache_pin *pin);
 
 #endif /* ZC_GET_H */

@@ -192,8 +192,7 @@ static bool build_version(struct zc_batch *b, size_t i, struct zc_version *v, si
     if (p == NULL) {
         return false;
     }
-    (void)memcpy(zc_payload_data(p), ip->buf, ip->len);
-    zc_page_seal(p);
+    zc_page_fill(p, ip->buf);
     v->word = zc_word_of(p);
     *used = zc_page_bytes((uint32_t)ip->len, ZC_CODEC_NONE);
     return true;

@@ -17,7 +17,6 @@
 #include "page.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "batch.h"
 
@@ -91,16 +90,26 @@ void zc_page_free_payload(struct zc_payload *p)
     }
 }
 
-/* Of the bytes and of the dictionary's number: bytes that need one are not to be taken for others. */
+/* Bytes that need a dictionary are not to be taken for others. */
+static uint32_t sum_with_dict(const struct zc_payload *p, uint32_t sum)
+{
+    return sum ^ zc_payload_dict(p) * UINT32_C(0x9e3779b1);
+}
+
 static uint32_t checksum_of(const struct zc_payload *p)
 {
-    return zc_checksum(zc_payload_data(p), zc_payload_stored_len(p)) ^
-           zc_payload_dict(p) * UINT32_C(0x9e3779b1);
+    return sum_with_dict(p, zc_checksum(zc_payload_data(p), zc_payload_stored_len(p)));
 }
 
 void zc_page_seal(struct zc_payload *p)
 {
     p->checksum = checksum_of(p);
+}
+
+void zc_page_fill(struct zc_payload *p, const void *bytes)
+{
+    p->checksum =
+        sum_with_dict(p, zc_checksum_copy(zc_payload_data(p), bytes, zc_payload_stored_len(p)));
 }
 
 /* ---- dirty and clean ----------------------------------------------------------------------- */
@@ -436,40 +445,17 @@ static int decode_same(struct zc_entry *e, uint64_t word, void *buf)
     return 0;
 }
 
-/*
- * The checksum is of the bytes only.  A head that claims other lengths than the bytes have is left to
- * the decoder, which restores exactly what the head says or fails; but lengths that no page here has
- * would lead it, or a copy, beyond the buffers.
- */
-bool zc_page_head_possible(const struct zcache *cache, const struct zc_payload *p)
-{
-    const uint32_t raw = zc_payload_raw_len(p);
-    const uint32_t stored = zc_payload_stored_len(p);
-
-    return raw <= cache->opt.page_max_bytes &&
-           (zc_payload_is_raw(p) ? stored == raw : stored <= raw);
-}
-
 bool zc_page_intact(const struct zcache *cache, const struct zc_payload *p)
 {
     return zc_page_head_possible(cache, p) && checksum_of(p) == p->checksum;
 }
 
-/*
- * The first pin of a frame reads all its bytes; the following ones trust it, or each would cost as much
- * as a copy.  What damages the frame later is found by the next get, demotion or write.
- */
-bool zc_page_may_pin(const struct zcache *cache, struct zc_payload *p)
+bool zc_page_verify_frame(const struct zcache *cache, struct zc_payload *p)
 {
-    struct zc_frame *frame = zc_payload_frame(p);
-
-    if (ZC_LIKELY(atomic_load_explicit(&frame->verified, memory_order_relaxed) != 0)) {
-        return zc_page_head_possible(cache, p); /* its lengths are the pin's */
-    }
     if (!zc_page_intact(cache, p)) {
         return false;
     }
-    atomic_store_explicit(&frame->verified, 1, memory_order_relaxed);
+    atomic_store_explicit(&zc_payload_frame(p)->verified, 1, memory_order_relaxed);
     return true;
 }
 
@@ -508,9 +494,7 @@ int zc_page_decode(struct zcache *cache,
         return -EBADMSG;
     }
     if (zc_payload_is_raw(p)) {
-        /* The copy is checked, not the source: it is in the CPU's cache by then. */
-        (void)memcpy(buf, data, stored);
-        return ZC_LIKELY(zc_checksum(buf, stored) == p->checksum) ? 0 : -EBADMSG;
+        return ZC_LIKELY(zc_checksum_copy(buf, data, stored) == p->checksum) ? 0 : -EBADMSG;
     }
     if (zc_payload_dict(p) != ZC_DICT_NO_ID) {
         return decode_with_dictionary(cache, th, p, buf);

@@ -75,6 +75,8 @@ struct zc_payload *zc_page_new_payload(struct zcache *cache,
 void zc_page_free_payload(struct zc_payload *p);
 /** zc_page_seal() - compute the checksum once the bytes are in place. */
 void zc_page_seal(struct zc_payload *p);
+/** zc_page_fill() - put the stored bytes in place, and seal; the dictionary's number is set before. */
+void zc_page_fill(struct zc_payload *p, const void *bytes);
 /** zc_page_bytes() - what a payload of that form takes from the pool. */
 size_t zc_page_bytes(uint32_t stored_len, uint8_t codec);
 
@@ -159,8 +161,21 @@ int zc_page_decode(struct zcache *cache,
                    uint64_t word,
                    void *buf);
 
-/** zc_page_head_possible() - whether a page of this cache can have a payload with such lengths. */
-bool zc_page_head_possible(const struct zcache *cache, const struct zc_payload *p);
+/**
+ * zc_page_head_possible() - whether a page of this cache can have a payload with such lengths.
+ *
+ * The checksum is of the bytes only.  A head that claims other lengths than the bytes have is left to
+ * the decoder, which restores exactly what the head says or fails; but lengths that no page here has
+ * would lead it, or a copy, beyond the buffers.
+ */
+static inline bool zc_page_head_possible(const struct zcache *cache, const struct zc_payload *p)
+{
+    const uint32_t raw = zc_payload_raw_len(p);
+    const uint32_t stored = zc_payload_stored_len(p);
+
+    return raw <= cache->opt.page_max_bytes &&
+           (zc_payload_is_raw(p) ? stored == raw : stored <= raw);
+}
 
 /**
  * zc_page_intact() - whether a payload can be what was stored: a head that a page of this cache may
@@ -168,8 +183,24 @@ bool zc_page_head_possible(const struct zcache *cache, const struct zc_payload *
  */
 bool zc_page_intact(const struct zcache *cache, const struct zc_payload *p);
 
-/** zc_page_may_pin() - whether a frame's bytes are what was stored, as far as pins look. */
-bool zc_page_may_pin(const struct zcache *cache, struct zc_payload *p);
+/** zc_page_verify_frame() - a frame's first pin: compares the bytes, and remembers that it did. */
+bool zc_page_verify_frame(const struct zcache *cache, struct zc_payload *p);
+
+/**
+ * zc_page_may_pin() - whether a frame's bytes are what was stored, as far as pins look.
+ *
+ * The first pin of a frame reads all its bytes; the following ones trust it, or each would cost as much
+ * as a copy.  What damages the frame later is found by the next get, demotion or write.
+ */
+static inline bool zc_page_may_pin(const struct zcache *cache, struct zc_payload *p)
+{
+    const uint32_t verified =
+        atomic_load_explicit(&zc_payload_frame(p)->verified, memory_order_relaxed);
+
+    /* The lengths are the pin's. */
+    return ZC_LIKELY(verified != 0) ? zc_page_head_possible(cache, p)
+                                    : zc_page_verify_frame(cache, p);
+}
 
 /** zc_page_same_intact() - takes the shard lock, and so waits for a publisher; inside a section. */
 bool zc_page_same_intact(const struct zc_where *w, struct zc_entry *e);

@@ -16,7 +16,6 @@
 #include "put.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "batch.h"
 #include "compact.h"
@@ -127,8 +126,7 @@ static int build(struct put *p, uint32_t stored, uint8_t codec, const void *byte
     if (payload == NULL) {
         return -ENOMEM;
     }
-    (void)memcpy(zc_payload_data(payload), bytes, stored);
-    zc_page_seal(payload);
+    zc_page_fill(payload, bytes);
     p->v.word = zc_word_of(payload);
     return 0;
 }

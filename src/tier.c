@@ -19,7 +19,6 @@
 #include "tier.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "sync_point.h"
 #include "train.h"
@@ -192,11 +191,10 @@ static struct zc_payload *build(const struct zc_where *w,
         zc_quota_refund(account, need);
         return NULL;
     }
-    (void)memcpy(zc_payload_data(p), packed->bytes, stored);
     if (packed->dict != NULL) {
         zc_payload_set_dict(p, packed->dict->id);
     }
-    zc_page_seal(p);
+    zc_page_fill(p, packed->bytes);
     return p;
 }
 

@@ -153,6 +153,101 @@ static void a_page_comes_back_and_is_smaller(void **state)
     teardown(&f);
 }
 
+/* What a block begins with (RFC 8878, 3.1.1.3.1.1): how its literals are stored. */
+enum literals {
+    RAW,
+    RLE,
+    HUFFMAN,
+    TREELESS
+};
+
+/* Half of the page one long match, half noise of @values different bytes. */
+static void half_noise(char *page, unsigned values)
+{
+    uint32_t x = 2463534242u + values;
+
+    memset(page, 0, PAGE);
+    for (size_t i = 0; i < PAGE / 2; i++) {
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        page[i] = (char)((x >> 8) % values);
+    }
+}
+
+static unsigned literals_of(struct fixture *f, struct zc_dict *dict, uint8_t codec, unsigned values)
+{
+    char page[PAGE];
+    char stored[PAGE];
+    char back[PAGE];
+
+    half_noise(page, values);
+    const size_t n = zc_dict_encode(dict, &f->set, codec, stored, PAGE, page, PAGE);
+    assert_in_range(n, 1, PAGE - 1);
+    assert_int_equal(zc_dict_decode(dict, &f->set, codec, back, PAGE, stored, n), 0);
+    assert_memory_equal(back, page, PAGE);
+    return stored[0] & 3;
+}
+
+/* A code that saves a quarter of the noise is worth it; one that saves next to nothing is not. */
+static void literals_are_coded_where_that_saves_enough(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f);
+    struct zc_dict *dict = make(&f, 1);
+    for (unsigned i = 0; i < 3; i++) { /* the contexts are as good as before */
+        assert_int_equal(literals_of(&f, dict, f.zstd, 256), RAW);
+        assert_in_range(literals_of(&f, dict, f.zstd, 64), HUFFMAN, TREELESS);
+        assert_in_range(literals_of(&f, dict, f.zstd, 16), HUFFMAN, TREELESS);
+    }
+    teardown(&f);
+}
+
+/*
+ * How many of some pages have their literals as they are although codes would make them shorter.  With
+ * room for the block, but not for the head that it has at first, a page gets codes.
+ */
+static unsigned longer_than_with_codes(struct fixture *f, struct zc_dict *dict, uint8_t codec)
+{
+    char page[PAGE];
+    char stored[PAGE];
+    char back[PAGE];
+    unsigned longer = 0;
+
+    for (unsigned i = 1; i <= 200; i++) {
+        half_noise(page, 257 - i);
+        const size_t n = zc_dict_encode(dict, &f->set, codec, stored, PAGE, page, PAGE);
+        assert_in_range(n, 1, PAGE - 5);
+        const bool raw = (stored[0] & 3) == RAW;
+        const size_t coded = zc_dict_encode(dict, &f->set, codec, stored, n + 4, page, PAGE);
+        if (coded == 0) { /* zstd wants some room to spare */
+            continue;
+        }
+        assert_in_range(n, coded, coded + coded / 16);
+        assert_true(n == coded || raw);
+        assert_int_equal(zc_dict_decode(dict, &f->set, codec, back, PAGE, stored, coded), 0);
+        assert_memory_equal(back, page, PAGE);
+        longer += n > coded ? 1 : 0;
+    }
+    return longer;
+}
+
+static void quick_literals_cost_a_sixteenth_at_most(void **state)
+{
+    struct fixture f;
+    uint8_t small;
+
+    (void)state;
+    setup(&f);
+    struct zc_dict *dict = make(&f, 1);
+    assert_int_equal(zc_codecs_instance(f.codecs, "zstd:6", &small), 0);
+    assert_in_range(longer_than_with_codes(&f, dict, f.zstd), 1, 200);
+    assert_int_equal(longer_than_with_codes(&f, dict, small), 0);
+    teardown(&f);
+}
+
 static void every_length_comes_back(void **state)
 {
     struct fixture f;
@@ -456,6 +551,8 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_page_comes_back_and_is_smaller),
+        cmocka_unit_test(literals_are_coded_where_that_saves_enough),
+        cmocka_unit_test(quick_literals_cost_a_sixteenth_at_most),
         cmocka_unit_test(every_length_comes_back),
         cmocka_unit_test(damage_anywhere_is_damage),
         cmocka_unit_test(a_level_is_prepared_at_its_first_use),
