@@ -67,6 +67,7 @@ struct zc_shrinker {
     struct zc_cond cond;
     unsigned pauses; /* under lock */
     bool running;    /* under lock */
+    bool ready;      /* under lock: it has asked for its own memory */
 };
 
 /* What a pass divides. */
@@ -513,14 +514,42 @@ static void end_running(struct zc_shrinker *s)
     zc_lock_release(&s->lock);
 }
 
+/*
+ * Its own memory, while there is plenty: other threads, which come when the cache is nearly full, may leave
+ * none, and nobody else makes room for it.  NULL: the system has none.
+ */
+static struct zc_thread *get_ready(struct zc_shrinker *s)
+{
+    struct zc_thread *th = zc_core_thread(s->cache);
+
+    if (th != NULL) {
+        (void)zc_thread_scratch(th);
+    }
+    zc_lock_acquire(&s->lock);
+    s->ready = true;
+    zc_cond_broadcast(&s->cond);
+    zc_lock_release(&s->lock);
+    return th;
+}
+
+static void wait_ready(struct zc_shrinker *s)
+{
+    zc_lock_acquire(&s->lock);
+    while (!s->ready) {
+        (void)zc_cond_wait(&s->cond, &s->lock, UINT64_MAX);
+    }
+    zc_lock_release(&s->lock);
+}
+
 static void *shrinker_main(void *arg)
 {
     struct zc_shrinker *s = arg;
     struct zcache *cache = s->cache;
-    struct zc_thread *th = NULL;
+    struct zc_thread *th;
     uint32_t reasons = 0;
 
     zc_plat_thread_setup("zcache-shrink");
+    th = get_ready(s);
     while ((reasons & ZC_BELL_STOP) == 0) {
         reasons = wait_for_bell(s);
         begin_running(s);
@@ -558,6 +587,7 @@ int zc_shrinker_start(struct zcache *cache)
         cache->shrinker = NULL;
         return -EAGAIN;
     }
+    wait_ready(s);
     return 0;
 }
 
