@@ -92,6 +92,46 @@ static struct text write_all(struct zcache *cache, enum zcache_metrics_format fo
     return text;
 }
 
+/* The text, and what the statistics were from before it was begun until after its end. */
+struct picture {
+    struct text text;
+    struct zcache_stats root;
+    struct zcache_stats a;
+    struct zcache_stats b;
+};
+
+/* Whether nothing changed in between that the whole cache's statistics would tell. */
+static bool is_same(const struct zcache_stats *x, const struct zcache_stats *y)
+{
+    return memcmp(&x->count, &y->count, sizeof(x->count)) == 0 &&
+           memcmp(&x->gauge, &y->gauge, sizeof(x->gauge)) == 0 &&
+           memcmp(&x->cache, &y->cache, sizeof(x->cache)) == 0 &&
+           memcmp(x->tier, y->tier, sizeof(x->tier)) == 0;
+}
+
+/*
+ * The cache is left alone, but its own threads may be at work: a training takes memory, and gives it back.
+ * So it is looked at until nothing has moved meanwhile.
+ */
+static struct picture picture_of(const struct fixture *f, enum zcache_metrics_format format)
+{
+    const uint64_t deadline = deadline_in(20000);
+
+    for (;;) {
+        const struct zcache_stats before = stats_of(f->root);
+        struct picture p = {.text = write_all(f->cache, format)};
+
+        p.a = stats_of(f->a);
+        p.b = stats_of(f->b);
+        p.root = stats_of(f->root);
+        if (is_same(&before, &p.root)) {
+            return p;
+        }
+        free(p.text.bytes);
+        REQUIRE(pause_before(deadline));
+    }
+}
+
 /* ---- the two text forms, line by line --------------------------------------------------------------- */
 
 enum {
@@ -416,24 +456,21 @@ static void text_agrees_with_the_statistics(enum zcache_metrics_format format)
     struct fixture f;
 
     fixture_open(&f);
-    struct text text = write_all(f.cache, format);
-    struct exposition e = parse(&text, format == ZCACHE_METRICS_OPENMETRICS);
-    const struct zcache_stats root = stats_of(f.root);
-    const struct zcache_stats a = stats_of(f.a);
-    const struct zcache_stats b = stats_of(f.b);
-    const struct zcache_stats root_alone = without(root, &a);
-    const struct zcache_stats a_alone = without(a, &b);
+    struct picture p = picture_of(&f, format);
+    struct exposition e = parse(&p.text, format == ZCACHE_METRICS_OPENMETRICS);
+    const struct zcache_stats root_alone = without(p.root, &p.a);
+    const struct zcache_stats a_alone = without(p.a, &p.b);
 
     compare_tenant(&e, 0, &root_alone);
     compare_tenant(&e, zcache_tenant_id(f.a), &a_alone);
-    compare_tenant(&e, zcache_tenant_id(f.b), &b);
+    compare_tenant(&e, zcache_tenant_id(f.b), &p.b);
     (void)value_of(&e, "zcache_pages", "tenant=\"a/" ODD_NAME "\"", "");
     compare(&e, "cache_", "capacity_bytes", "gauge", "", "", 32 * MIB);
-    compare(&e, "cache_", "entry_bytes", "gauge", "", "", root.cache.entry_bytes);
+    compare(&e, "cache_", "entry_bytes", "gauge", "", "", p.root.cache.entry_bytes);
     compare(&e, "cache_", "pins", "gauge", "", "", 0);
-    compare(&e, "cache_", "shrinker_wakes", "counter", "", "", root.cache.shrinker_wakes);
+    compare(&e, "cache_", "shrinker_wakes", "counter", "", "", p.root.cache.shrinker_wakes);
     exposition_free(&e);
-    free(text.bytes);
+    free(p.text.bytes);
     fixture_close(&f);
 }
 
@@ -522,13 +559,13 @@ static void json(void **state)
 
     (void)state;
     fixture_open(&f);
-    struct text text = write_all(f.cache, ZCACHE_METRICS_JSON);
-    json_t *document = json_loads(text.bytes, JSON_REJECT_DUPLICATES, &error);
+    struct picture p = picture_of(&f, ZCACHE_METRICS_JSON);
+    json_t *document = json_loads(p.text.bytes, JSON_REJECT_DUPLICATES, &error);
     if (document == NULL) {
         fail_msg("line %d: %s", error.line, error.text);
     }
     assert_int_equal(json_array_size(json_object_get(document, "tenants")), 3);
-    const struct zcache_stats b = stats_of(f.b);
+    const struct zcache_stats b = p.b;
     const json_t *tenant = json_tenant(document, zcache_tenant_id(f.b));
     assert_string_equal(json_string_value(json_object_get(tenant, "tenant")), "a/" ODD_NAME);
     const json_t *part = json_object_get(tenant, "count");
@@ -553,7 +590,7 @@ static void json(void **state)
     json_value(part, "capacity_bytes", 32 * MIB);
     json_value(part, "pins", 0);
     json_decref(document);
-    free(text.bytes);
+    free(p.text.bytes);
     fixture_close(&f);
 }
 
