@@ -5,7 +5,7 @@
  *     0 ......... start ......... low ... background ... capacity
  *                 |               |       `- a put that passes it rings; the shrinker works down to
  *                 low
- *                 |               `- where it stops
+ *                 |               `- where it stops; below it where what threads wait for needs more room
  *                 `- above it raw and fast pages beyond their share are compressed ahead of need
  *
  * A pass under pressure visits the tenants in the order of their slots, from after the one where
@@ -85,6 +85,15 @@ static bool stopping(struct zcache *cache)
 static uint64_t percent_of(const struct zcache *cache, uint32_t percent)
 {
     return zc_mul_div(zc_quota_limit(&cache->account), percent, 100);
+}
+
+/* The charge to work down to: the low mark, or less where what threads wait for would not fit above it. */
+static uint64_t target(struct zcache *cache)
+{
+    uint64_t limit = zc_quota_limit(&cache->account);
+    uint64_t room = zc_add_sat(zc_quota_slack(limit), atomic_load(&cache->bell.wanted));
+
+    return ZC_MIN(percent_of(cache, cache->opt.low_percent), zc_sub_sat(limit, room));
 }
 
 /* Whether it is time to make room; before it is, stocks are called in. */
@@ -307,7 +316,7 @@ static void relieve(struct zc_shrinker *s, struct zc_thread *th)
         {true, ZC_RECLAIM_WRITE | ZC_RECLAIM_RESERVES | ZC_RECLAIM_FORCE},
     };
     struct zcache *cache = s->cache;
-    struct division d = {.target = percent_of(cache, cache->opt.low_percent)};
+    struct division d = {.target = target(cache)};
     uint64_t cpu_ns = zc_plat_thread_cpu_ns();
     unsigned i = 0;
 
@@ -325,6 +334,7 @@ static void relieve(struct zc_shrinker *s, struct zc_thread *th)
             i++;
         }
         zc_train_work(cache, th); /* it may take long to get down there */
+        d.target = target(cache); /* others wait by now, or they do no more */
     }
     s->retry_ns = 0;
     s->pressed = false;

@@ -27,6 +27,24 @@ static int put_large(uint64_t page, size_t len)
     return rc;
 }
 
+/* Noise, so that it does not. */
+static int put_noise(uint64_t page, size_t len)
+{
+    struct rng rng = {page + 1};
+    char *bytes = malloc(len);
+    int rc;
+
+    REQUIRE(bytes != NULL);
+    for (size_t i = 0; i < len; i += sizeof(uint64_t)) {
+        const uint64_t x = rng_next(&rng);
+
+        (void)memcpy(bytes + i, &x, sizeof(x));
+    }
+    rc = zcache_put(root, key_of(1, page), bytes, len, ZCACHE_CLEAN);
+    free(bytes);
+    return rc;
+}
+
 static void make_smaller(void *arg)
 {
     struct zcache_shrink_result result;
@@ -66,11 +84,28 @@ static void one_fills_a_sample(void **state)
     learn_from(8, 200 * KIB);
 }
 
+/* Between the low mark and the limit there is less room than such a page takes. */
+static void one_is_larger_than_what_is_between_the_marks(void **state)
+{
+    (void)state;
+    cache = open_cache(4 * MIB, NULL,
+                       "low_percent=97,background_percent=99,page_max=262144,max_stall_ms=3000");
+    root = zcache_root(cache);
+    for (uint64_t i = 0; i < 2000; i++) {
+        REQUIRE_EQUAL(put_page(root, key_of(2, i), 1, FILL_RANDOM, ZCACHE_CLEAN), 0);
+        if (i % 100 == 99) {
+            REQUIRE_EQUAL(put_noise(i, 200 * KIB), 0);
+        }
+    }
+    drop_cache(cache);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_few_make_no_dictionary),
         cmocka_unit_test(one_fills_a_sample),
+        cmocka_unit_test(one_is_larger_than_what_is_between_the_marks),
     };
 
     test_begin(argc, argv, 0);
