@@ -50,6 +50,7 @@
 #define OWN_WEIGHT    UINT64_C(100)        /* of an inner tenant's own pages, beside its children */
 #define AHEAD_MIN     (UINT64_C(16) << 10)
 #define COMPACT_MS    1000u
+#define COMPACT_BUSY  5u /* ms; while another thread is at it */
 #define HUGE_MS       50u
 #define HUGE_PAUSE_MS 50u
 #define LATER_MS      250u /* when a stream may be over, whose pages were not worth compressing */
@@ -415,8 +416,10 @@ static void compact(struct zc_shrinker *s, struct zc_thread *th)
     uint64_t freed;
 
     if (when != 0 && when <= zc_plat_now_ns()) {
-        (void)zc_compact(cache, th, zc_plat_deadline_ns(COMPACT_MS), &freed);
+        bool busy = zc_compact(cache, th, zc_plat_deadline_ns(COMPACT_MS), &freed) != 0;
+
         when = zc_compact_when(cache);
+        when = when != 0 && busy ? ZC_MAX(when, zc_plat_deadline_ns(COMPACT_BUSY)) : when;
     }
     atomic_store(&cache->compact_planned, when != 0);
     if (when != 0) {
