@@ -33,6 +33,7 @@
 #define PREPAID_MIN    (UINT64_C(192) << 10)
 #define PREPAID_MAX    (UINT64_C(8) << 20)
 #define SAVE_BYTES     (UINT64_C(64) << 10)
+#define SAVE_REST_NS   UINT64_C(1000000000)
 #define LIMBO_BYTES    (UINT64_C(64) << 10)
 #define LOG_WINDOW_NS  UINT64_C(1000000000)
 #define LOG_PER_WINDOW 10u
@@ -80,11 +81,33 @@ bool zc_core_save_up(struct zcache *cache, uint64_t bytes)
     uint64_t have = atomic_load_explicit(&cache->prepaid, memory_order_relaxed);
     uint64_t piece = ZC_MIN(zc_sub_sat(want, have), SAVE_BYTES);
 
-    if (piece > 0 && zc_quota_fits(&cache->account, piece + slack / 2, ZC_QUOTA_RECLAIM) &&
+    if (piece > 0 && zc_core_may_save(cache) &&
+        zc_quota_fits(&cache->account, piece + slack / 2, ZC_QUOTA_RECLAIM) &&
         zc_quota_reserve(&cache->account, piece, ZC_QUOTA_RECLAIM) == NULL) {
         have = atomic_fetch_add(&cache->prepaid, piece) + piece;
     }
     return have >= want;
+}
+
+bool zc_core_may_save(const struct zcache *cache)
+{
+    return zc_plat_now_ns() >= atomic_load_explicit(&cache->save_ns, memory_order_relaxed);
+}
+
+uint64_t zc_core_give_saved(struct zcache *cache)
+{
+    uint64_t have = atomic_load(&cache->prepaid);
+    uint64_t saved;
+
+    atomic_store(&cache->save_ns, zc_plat_now_ns() + SAVE_REST_NS);
+    do {
+        saved = zc_sub_sat(have, cache->prepaid_max);
+    } while (saved > 0 && !atomic_compare_exchange_weak(&cache->prepaid, &have, have - saved));
+    if (saved > 0) {
+        zc_quota_refund(&cache->account, saved);
+        zc_progress_signal(cache);
+    }
+    return saved;
 }
 
 bool zc_core_take_saved(struct zcache *cache, uint64_t bytes)

@@ -88,6 +88,7 @@ struct zc_bell {
     _Atomic uint32_t working; /* the shrinker makes room, and will announce the end of it */
     _Atomic uint32_t urgent;  /* threads waiting at the capacity */
     _Atomic uint64_t wanted;  /* bytes that they wait for */
+    _Atomic uint32_t refused; /* a put was, at the capacity, that may not wait */
 };
 
 #define ZC_LOG_EVENTS 32u
@@ -130,6 +131,7 @@ struct zcache {
     _Atomic int dicts_over; /* there are dictionaries that nobody refers to any more */
     _Atomic uint64_t entry_bytes;
     _Atomic uint64_t prepaid;    /* charged for metadata, not used yet */
+    _Atomic uint64_t save_ns;    /* nothing is saved up for more before */
     _Atomic int compacting;      /* somebody is at it */
     _Atomic uint64_t compact_ns; /* not before, however sparse the slabs are */
     _Atomic uint64_t compact_rest_ns;
@@ -222,6 +224,15 @@ void *zc_core_alloc_meta(struct zcache *cache, enum zc_mem_kind kind, unsigned n
  * Return: whether there is enough now.
  */
 bool zc_core_save_up(struct zcache *cache, uint64_t bytes);
+
+/** zc_core_may_save() - whether nobody has been refused room for a while. */
+bool zc_core_may_save(const struct zcache *cache);
+
+/**
+ * zc_core_give_saved() - give back what was saved up, since somebody is about to be refused, and save
+ *                        nothing up for a while.  Return: bytes.
+ */
+uint64_t zc_core_give_saved(struct zcache *cache);
 
 /** zc_core_take_saved() - take it, charged, to be given back by zc_quota_refund().  False: it is not there. */
 bool zc_core_take_saved(struct zcache *cache, uint64_t bytes);

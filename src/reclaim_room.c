@@ -21,6 +21,7 @@
 #include "mathx.h"
 #include "reclaim.h"
 #include "sync_point.h"
+#include "train.h"
 
 #define AHEAD_BYTES (UINT64_C(128) << 10) /* a synchronous shrink frees this much more than asked */
 #define RETRY_MS    5u
@@ -152,10 +153,12 @@ static int wait_capacity(struct zcache_tenant *t,
     int rc = 0;
 
     if (cache->opt.full_policy == ZCACHE_FULL_REJECT || zc_batch_in_callback(th)) {
+        atomic_store_explicit(&bell->refused, 1, memory_order_relaxed);
         zc_bell_ring(cache, ZC_BELL_PRESSURE);
         return -ENOSPC;
     }
     if ((flags & ZCACHE_NOWAIT) != 0) {
+        atomic_store_explicit(&bell->refused, 1, memory_order_relaxed);
         zc_bell_ring(cache, ZC_BELL_PRESSURE);
         return -EBUSY;
     }
@@ -318,6 +321,23 @@ void zc_reclaim_shrink_node(struct zcache_tenant *top,
     out->remaining_bytes = zc_sub_sat(want_bytes, out->freed_bytes);
 }
 
+/* No page can go.  Whether there is other memory that comes back: now, or before it is looked for again. */
+static bool trainings_yield(struct zcache *cache, uint64_t deadline_ns)
+{
+    uint64_t seq;
+
+    if (zc_train_yield(cache) > 0) {
+        return true;
+    }
+    if (!zc_train_holds(cache)) {
+        return false;
+    }
+    seq = zc_progress_begin(cache);
+    (void)zc_progress_wait(cache, &seq, ZC_MIN(deadline_ns, zc_plat_deadline_ns(RETRY_MS)));
+    zc_progress_end(cache);
+    return true;
+}
+
 bool zc_reclaim_metadata(struct zcache *cache, struct zc_thread *th, uint64_t deadline_ns)
 {
     uint64_t want = th->meta_refused;
@@ -334,5 +354,5 @@ bool zc_reclaim_metadata(struct zcache *cache, struct zc_thread *th, uint64_t de
         return zc_compact_make_room(cache, th, 0, &stall);
     }
     zc_reclaim_shrink(cache->root, th, want + want / 4, deadline_ns, &result);
-    return result.freed_bytes > 0;
+    return result.freed_bytes > 0 || trainings_yield(cache, deadline_ns);
 }

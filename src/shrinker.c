@@ -22,7 +22,8 @@
  * However many tenants have nothing to give, the pass goes on to those that have.
  *
  * A pass that frees nothing is followed by one that ignores shares, and that by a forced one (no
- * second chance).  If that frees nothing either, the shrinker is quiet for a while, and puts do not
+ * second chance).  If that frees nothing either, and somebody waits or was refused, what is kept for
+ * trainings of dictionaries is given back (train.c).  Then the shrinker is quiet for a while, and puts do not
  * wake it; only waiting threads do.  Then it looks again, also when others have freed so much
  * meanwhile that the charge is below the background mark: once begun, it goes on to the low mark.
  * The while is 1 to 100 ms, or nine times what the vain look took of the CPU, up to a second: a
@@ -67,6 +68,7 @@ struct zc_shrinker {
     struct zc_cond cond;
     unsigned pauses; /* under lock */
     bool running;    /* under lock */
+    bool ready;      /* under lock: it has asked for its own memory */
 };
 
 /* What a pass divides. */
@@ -291,6 +293,16 @@ static bool pass(struct zc_shrinker *s, struct zc_thread *th, struct division *d
     return freed;
 }
 
+/* No page can go: whether other memory did, or will, for who is about to be refused, or was. */
+static bool yielded(struct zcache *cache)
+{
+    struct zc_bell *bell = &cache->bell;
+    uint32_t refused = atomic_exchange(&bell->refused, 0);
+
+    return (refused != 0 || atomic_load(&bell->urgent) > 0) &&
+           (zc_train_yield(cache) > 0 || zc_train_holds(cache));
+}
+
 static void be_quiet(struct zc_shrinker *s, uint64_t cpu_ns)
 {
     struct zc_bell *bell = &s->cache->bell;
@@ -299,7 +311,8 @@ static void be_quiet(struct zc_shrinker *s, uint64_t cpu_ns)
     s->retry_ns = ZC_MAX(zc_plat_deadline_ns(s->quiet_ms),
                          zc_plat_now_ns() + ZC_MIN(cpu_ns * QUIET_TIMES, QUIET_MAX_NS));
     atomic_store(&bell->quiet_ns, s->retry_ns);
-    if (atomic_load(&bell->urgent) > 0 && !s->held_back && !zc_tenant_backs_off(s->cache->root)) {
+    if (!yielded(s->cache) && atomic_load(&bell->urgent) > 0 && !s->held_back &&
+        !zc_tenant_backs_off(s->cache->root)) {
         atomic_fetch_add(&bell->fruitless, 1);
     }
     zc_progress_announce(s->cache);
@@ -337,6 +350,7 @@ static void relieve(struct zc_shrinker *s, struct zc_thread *th)
         zc_train_work(cache, th); /* it may take long to get down there */
         d.target = target(cache); /* others wait by now, or they do no more */
     }
+    atomic_store(&cache->bell.refused, 0);
     s->retry_ns = 0;
     s->pressed = false;
 }
@@ -513,14 +527,42 @@ static void end_running(struct zc_shrinker *s)
     zc_lock_release(&s->lock);
 }
 
+/*
+ * Its own memory, while there is plenty: other threads, which come when the cache is nearly full, may leave
+ * none, and nobody else makes room for it.  NULL: the system has none.
+ */
+static struct zc_thread *get_ready(struct zc_shrinker *s)
+{
+    struct zc_thread *th = zc_core_thread(s->cache);
+
+    if (th != NULL) {
+        (void)zc_thread_scratch(th);
+    }
+    zc_lock_acquire(&s->lock);
+    s->ready = true;
+    zc_cond_broadcast(&s->cond);
+    zc_lock_release(&s->lock);
+    return th;
+}
+
+static void wait_ready(struct zc_shrinker *s)
+{
+    zc_lock_acquire(&s->lock);
+    while (!s->ready) {
+        (void)zc_cond_wait(&s->cond, &s->lock, UINT64_MAX);
+    }
+    zc_lock_release(&s->lock);
+}
+
 static void *shrinker_main(void *arg)
 {
     struct zc_shrinker *s = arg;
     struct zcache *cache = s->cache;
-    struct zc_thread *th = NULL;
+    struct zc_thread *th;
     uint32_t reasons = 0;
 
     zc_plat_thread_setup("zcache-shrink");
+    th = get_ready(s);
     while ((reasons & ZC_BELL_STOP) == 0) {
         reasons = wait_for_bell(s);
         begin_running(s);
@@ -558,6 +600,7 @@ int zc_shrinker_start(struct zcache *cache)
         cache->shrinker = NULL;
         return -EAGAIN;
     }
+    wait_ready(s);
     return 0;
 }
 

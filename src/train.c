@@ -18,7 +18,8 @@
  *
  * Memory.  Sample, dictionaries and prepared forms are metadata of the cache, charged to the root.  So is
  * what the library takes from the system for itself, by an estimate that is above it.  If there is no room for any of it, the
- * training is given up, and tried again when more was demoted.  Dictionaries and their forms stay below a sixteenth of
+ * training is given up, and tried again when more was demoted.  So it is when somebody is about to be
+ * refused at the capacity: sample and what was saved up give way, and a training under way is waited for.  Dictionaries and their forms stay below a sixteenth of
  * the capacity; a sample is at most a thirty-second of it, and the library takes 1.5 MiB and up to a
  * sixty-fourth while it trains.
  *
@@ -136,6 +137,49 @@ bool zc_train_busy(struct zcache *cache)
     return busy;
 }
 #endif
+
+/* ---- room ------------------------------------------------------------------------------------------- */
+
+uint64_t zc_train_yield(struct zcache *cache)
+{
+    struct zc_train *train = cache->train;
+    uint64_t bytes = zc_core_give_saved(cache);
+    struct zc_sample s = {0};
+    bool had_learner;
+
+    if (train == NULL) {
+        return bytes;
+    }
+    zc_lock_acquire(&train->lock);
+    had_learner = train->state == COLLECTING || train->state == READY;
+    if (train->state != TRAINING) {
+        s = train->sample;
+        train->sample = (struct zc_sample){0};
+        train->state = IDLE;
+    }
+    zc_lock_release(&train->lock);
+    if (had_learner) {
+        zc_train_give_up(train, &s);
+    }
+    bytes += s.bytes != NULL ? zc_train_sample_bytes(train) : 0;
+    zc_train_free_sample(train, &s);
+    zc_progress_signal(cache);
+    return bytes;
+}
+
+bool zc_train_holds(struct zcache *cache)
+{
+    struct zc_train *train = cache->train;
+    bool holds;
+
+    if (train == NULL) {
+        return false;
+    }
+    zc_lock_acquire(&train->lock);
+    holds = train->state == TRAINING;
+    zc_lock_release(&train->lock);
+    return holds;
+}
 
 void zc_train_pause(struct zcache *cache)
 {

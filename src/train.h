@@ -30,6 +30,17 @@ void zc_train_destroy(struct zcache *cache);
  * that nobody refers to any more.  No lock, no section. */
 void zc_train_work(struct zcache *cache, struct zc_thread *th);
 
+/**
+ * zc_train_yield() - somebody is about to be refused: give back the room of a sample that no training
+ *                    has begun with, and what was saved up.  No lock, no section.
+ *
+ * Return: bytes that were given back.
+ */
+uint64_t zc_train_yield(struct zcache *cache);
+
+/** zc_train_holds() - whether a training is under way, whose room comes back soon. */
+bool zc_train_holds(struct zcache *cache);
+
 /** zc_train_pause() - wait for a training under way and hold off the next; nests. */
 void zc_train_pause(struct zcache *cache);
 void zc_train_resume(struct zcache *cache);

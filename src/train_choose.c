@@ -70,6 +70,27 @@ static struct zcache_tenant *enter(const struct zc_sample *s)
     return s->tenant;
 }
 
+static void later(const struct zc_train *train, struct zcache_tenant *t)
+{
+    atomic_store(&t->learn.due_bytes, atomic_load(&t->learn.seen_bytes) + train->window_bytes);
+}
+
+static void fail(const struct zc_train *train, struct zcache_tenant *t)
+{
+    zc_stat_add(t->stat, ZC_C_dict_failures, 1);
+    later(train, t);
+}
+
+void zc_train_give_up(const struct zc_train *train, const struct zc_sample *s)
+{
+    struct zcache_tenant *t = enter(s);
+
+    if (t != NULL) {
+        fail(train, t);
+        zc_tenant_leave(t);
+    }
+}
+
 /* One page of eight goes behind the room; the others close up. */
 static void hold_out(struct training *g)
 {
@@ -99,7 +120,10 @@ static void hold_out(struct training *g)
     g->held_len = held_len;
 }
 
-/* In a cache that is full it comes a little at a time.  @more is for what comes after it. */
+/*
+ * In a cache that is full it comes a little at a time.  @more is for what comes after it.  Whoever is about
+ * to be refused goes first.
+ */
 static bool wait_for_room(struct zc_train *train, uint64_t bytes, uint64_t more)
 {
     struct zcache *cache = train->cache;
@@ -112,7 +136,7 @@ static bool wait_for_room(struct zc_train *train, uint64_t bytes, uint64_t more)
     }
     seq = zc_progress_begin(cache);
     while (!(enough = zc_core_save_up(cache, bytes + more)) && zc_plat_now_ns() < deadline &&
-           atomic_load(&train->stopping) == 0) {
+           zc_core_may_save(cache) && !stopping(train)) {
         (void)zc_progress_wait(cache, &seq, ZC_MIN(deadline, zc_plat_deadline_ns(RETRY_MS)));
     }
     zc_progress_end(cache);
@@ -273,17 +297,6 @@ static void plan(const struct zc_train *train,
     atomic_store(&l->again_bytes, again);
     atomic_store(&l->expected, ZC_MAX(zc_mul_div(bytes, UNIT, ZC_MAX(raw, 1)), 1));
     atomic_store(&l->due_bytes, atomic_load(&l->plain) != 0 ? again : NEVER);
-}
-
-static void later(const struct zc_train *train, struct zcache_tenant *t)
-{
-    atomic_store(&t->learn.due_bytes, atomic_load(&t->learn.seen_bytes) + train->window_bytes);
-}
-
-static void fail(const struct zc_train *train, struct zcache_tenant *t)
-{
-    zc_stat_add(t->stat, ZC_C_dict_failures, 1);
-    later(train, t);
 }
 
 static void conclude(struct zcache_tenant *t, struct training *g, const struct outcome *o, int rc)

@@ -79,6 +79,8 @@ void zc_train_free_sample(struct zc_train *train, struct zc_sample *s);
 void zc_train_drop_stale(struct zc_train *train);
 
 /* train_choose.c */
+/** zc_train_give_up() - a sample without a training: its learner takes another later. */
+void zc_train_give_up(const struct zc_train *train, const struct zc_sample *s);
 /** zc_train_once() - train with the sample, compare, and decide; @th may be NULL: there was no memory for it. */
 void zc_train_once(struct zc_train *train, struct zc_thread *th);
 

@@ -161,6 +161,9 @@ static void sample(struct zc_train *train, struct zcache_tenant *t, const void *
     if (len < PAGE_MIN || len > train->room || offer(train, t, page, len)) {
         return;
     }
+    if (!zc_core_may_save(train->cache)) {
+        return;
+    }
     if (!make_room(train)) {
         if (!zc_core_save_up(train->cache, zc_train_sample_bytes(train))) {
             return; /* the cache is full: with the next pages there will be room */

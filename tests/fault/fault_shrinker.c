@@ -55,13 +55,16 @@ static void *give_memory_again(void *arg)
 static void it_comes_back_for_those_who_wait(void)
 {
     struct mem_store *store = mem_store_new(MEM_STORE_SYNC);
-    struct zcache *cache = open_stored(MIB, store, SMALL);
+    const uint64_t refused = zc_fault_refused(ZC_FAULT_room);
+    struct zcache *cache;
     pthread_t thread;
 
-    REQUIRE_EQUAL(put_page(zcache_root(cache), key_of(1, 0), 1, FILL_TEXT, 0), 0);
-    /* The shrinker has not registered yet.  What pages need is not metadata. */
+    /* The shrinker cannot register, then or later.  What pages need is not metadata. */
     zc_fault_arm(&(struct zc_fault_plan){
         .nth = 1, .lasting = true, .whose = ZC_FAULT_OTHERS, .sites = 1u << ZC_FAULT_room});
+    cache = open_stored(MIB, store, SMALL);
+    REQUIRE_EQUAL(zc_fault_refused(ZC_FAULT_room), refused + 1);
+    REQUIRE_EQUAL(put_page(zcache_root(cache), key_of(1, 0), 1, FILL_TEXT, 0), 0);
     start(&thread, give_memory_again, cache);
     for (unsigned i = 0; i < 300; i++) {
         REQUIRE_EQUAL(put_page(zcache_root(cache), key_of(2, i), 1, FILL_RANDOM, 0), 0);

@@ -341,6 +341,18 @@ static void a_charge_above_the_limit_is_no_room(void **state)
 /* ---------------------------------------------------------------------------------------------- */
 /* Where there is no room for a smaller form. */
 
+/* Takes what is left below the root's limit.  To encode needs scratch memory, which is there before. */
+static uint64_t take_rest(struct fixture *f)
+{
+    uint64_t rest;
+
+    REQUIRE(zc_thread_scratch(thread_of(f->cache)) != NULL);
+    zc_quota_call_in(f->root->account);
+    rest = zc_quota_limit(f->root->account) - zc_quota_charge(f->root->account);
+    REQUIRE(zc_quota_reserve(f->t->account, rest, ZC_QUOTA_RECLAIM) == NULL);
+    return rest;
+}
+
 /* One page finds that out, the others are not encoded in vain: pages leave, which needs no room. */
 static void without_room_for_new_forms_pages_leave(void **state)
 {
@@ -349,9 +361,7 @@ static void without_room_for_new_forms_pages_leave(void **state)
 
     (void)state;
     put_pages(f.t, 0, 400, ZCACHE_CLEAN);
-    zc_quota_call_in(f.root->account);
-    const uint64_t rest = zc_quota_limit(f.root->account) - zc_quota_charge(f.root->account);
-    assert_null(zc_quota_reserve(f.t->account, rest, ZC_QUOTA_RECLAIM));
+    const uint64_t rest = take_rest(&f);
     script_begin();
     run_pass(&p);
     assert_int_equal(script_reached("tier.encoded"), 1);
@@ -369,9 +379,7 @@ static void without_room_each_is_tried_if_none_may_leave(void **state)
 
     (void)state;
     put_pages(f.t, 0, 40, ZCACHE_DIRTY);
-    zc_quota_call_in(f.root->account);
-    const uint64_t rest = zc_quota_limit(f.root->account) - zc_quota_charge(f.root->account);
-    assert_null(zc_quota_reserve(f.t->account, rest, ZC_QUOTA_RECLAIM));
+    const uint64_t rest = take_rest(&f);
     script_begin();
     run_pass(&p);
     assert_int_equal(script_reached("tier.encoded"), 40);

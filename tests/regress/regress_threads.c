@@ -283,12 +283,34 @@ static void a_full_cache_makes_room_for_a_context(void **state)
     drop_cache(cache);
 }
 
+/* Who makes room needs some of its own, and gets it before others can take it all. */
+static void the_shrinker_does_not_come_too_late(void **state)
+{
+    struct mem_store *store = mem_store_new(MEM_STORE_SYNC);
+    struct zcache *cache = open_stored(2 * MIB, store, "start_percent=100,page_max=4096");
+    struct zcache_tenant *root = zcache_root(cache);
+
+    (void)state;
+    for (uint64_t i = 0; i < 100; i++) {
+        assert_int_equal(put_page(root, KEY(i), 1, FILL_RANDOM, 0), 0);
+    }
+    assert_int_equal(stats_of(root).cache.shrinker_wakes, 0);
+    use_up_everything(cache);
+    assert_int_equal(put_page(root, KEY(100), 1, FILL_RANDOM, 0), 0);
+    const struct zcache_stats stats = stats_of(root);
+    assert_true(evictions_of(&stats) > 0);
+    give_everything_back(cache);
+    close_cache(cache);
+    mem_store_free(store);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_thread_that_leaves_takes_its_contexts_only),
         cmocka_unit_test(a_refused_context_is_not_the_pages_fault),
         cmocka_unit_test(a_full_cache_makes_room_for_a_context),
+        cmocka_unit_test(the_shrinker_does_not_come_too_late),
     };
 
     test_begin(argc, argv, 0);
