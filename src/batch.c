@@ -396,10 +396,10 @@ int zc_batch_complete(struct zcache *cache, struct zc_thread *th, uint64_t token
     if (b->io.op == ZCACHE_IO_WRITE) {
         atomic_fetch_sub(&cache->io->write_pages, (uint32_t)b->io.n_pages);
     }
-    atomic_fetch_sub(&cache->io->bytes, b->payload);
     if (b->finish != NULL) {
         b->finish(b, th);
     }
+    atomic_fetch_sub(&cache->io->bytes, b->payload); /* now it is counted: see zc_verify() */
     atomic_store(&b->done, true);
     zc_progress_signal(cache);
     ZC_SYNC_POINT("batch.finished", b->io_page[0].key);

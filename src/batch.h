@@ -147,11 +147,7 @@ int zc_batch_discard_begin(struct zcache_tenant *t,
                            bool range,
                            uint64_t deadline_ns,
                            struct zc_batch **out);
-/**
- * zc_batch_discard_end() - call the store if @call; withdrawn at completion.
- *
- * Return: 0; its error; as zc_batch_wait().
- */
+/** zc_batch_discard_end() - call the store if @call; withdrawn at completion.  Return: 0; its error. */
 int zc_batch_discard_end(struct zc_batch *batch,
                          struct zc_thread *th,
                          bool call,

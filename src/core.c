@@ -254,7 +254,7 @@ struct zc_thread *zc_core_thread_wait(struct zcache *cache)
     struct zc_thread *th;
     uint64_t seq;
 
-    atomic_fetch_add(&cache->bell.urgent, 1);
+    zc_bell_want(cache, THREAD_ROOM);
     seq = zc_progress_begin(cache);
     while ((th = zc_core_thread(cache)) == NULL && zc_plat_now_ns() < deadline &&
            !zc_quota_has_room(&cache->account, THREAD_ROOM, ZC_QUOTA_RECLAIM)) {
@@ -262,7 +262,7 @@ struct zc_thread *zc_core_thread_wait(struct zcache *cache)
         (void)zc_progress_wait(cache, &seq, ZC_MIN(deadline, zc_plat_deadline_ns(LOOK_MS)));
     }
     zc_progress_end(cache);
-    atomic_fetch_sub(&cache->bell.urgent, 1);
+    zc_bell_want_no_more(cache, THREAD_ROOM);
     return th;
 }
 

@@ -87,6 +87,7 @@ struct zc_bell {
     _Atomic uint32_t sleeping;
     _Atomic uint32_t working; /* the shrinker makes room, and will announce the end of it */
     _Atomic uint32_t urgent;  /* threads waiting at the capacity */
+    _Atomic uint64_t wanted;  /* bytes that they wait for */
     _Atomic uint32_t refused; /* a put was, at the capacity, that may not wait */
 };
 
@@ -316,6 +317,19 @@ static inline void zc_core_maintain(struct zcache *cache, struct zc_thread *th)
 
 /** zc_bell_ring() - wake the shrinker; cheap if it was rung for that reason already. */
 void zc_bell_ring(struct zcache *cache, enum zc_bell_reason reason);
+
+/** zc_bell_want() - a thread waits for @bytes at the capacity, until it wants them no more. */
+static inline void zc_bell_want(struct zcache *cache, uint64_t bytes)
+{
+    atomic_fetch_add(&cache->bell.wanted, bytes); /* who sees that somebody waits sees for what */
+    atomic_fetch_add(&cache->bell.urgent, 1);
+}
+
+static inline void zc_bell_want_no_more(struct zcache *cache, uint64_t bytes)
+{
+    atomic_fetch_sub(&cache->bell.urgent, 1);
+    atomic_fetch_sub(&cache->bell.wanted, bytes);
+}
 
 /** zc_progress_wake() - what zc_progress_signal() does when there are @waiters. */
 ZC_COLD void zc_progress_wake(struct zcache *cache, uint64_t waiters);

@@ -20,8 +20,8 @@
  *
  * Locks: a shard's lock for all changes.  A lookup follows atomic cells and links inside an epoch section.
  * While a bucket is split an entry may be moved out from under a lookup, which then ends in the
- * wrong bucket and finds nothing; it sees by "moves" that this may have happened and looks again.  A
- * lookup that finds its key is right in any case.
+ * wrong bucket and finds nothing; it sees by "moves" that this may have happened and looks again, at last
+ * with the lock.  A lookup that finds its key is right in any case.
  *
  * Invariants: an entry is in the bucket of its hash for the current n_buckets, in a cell or in the chain
  * of the last, except inside a split; n_entries is the number of entries in all buckets.
@@ -48,6 +48,7 @@
 #define SHARDS_MAX    64u
 #define SHARD_ENTRIES 4096u /* a shard is worth its 4 KiB from about here */
 #define FIRST_BUCKETS ZC_SEGMENT_BUCKETS
+#define LOOKS_MAX     64u /* of a lookup without the lock; a split takes about as long */
 #define LAST_CELL     (ZC_BUCKET_CELLS - 1)
 #define TAG_SHIFT     40u /* of the hash: bits that neither shard nor bucket are chosen by */
 #define CHAINED       UINT64_C(1) /* in the last cell: others may follow, so its tag says nothing */
@@ -144,6 +145,20 @@ static struct zc_entry *bucket_find(const struct zc_bucket *bucket,
     return e;
 }
 
+/* The thread that splits may have lost its CPU, perhaps to this one, which then has to wait for it. */
+static ZC_COLD struct zc_entry *find_when_split(struct zc_shard *shard,
+                                                uint64_t hash,
+                                                uint32_t slot,
+                                                struct zcache_key key)
+{
+    struct zc_entry *e;
+
+    zc_lock_acquire(&shard->lock);
+    e = zc_shard_find_locked(shard, hash, slot, key);
+    zc_lock_release(&shard->lock);
+    return e;
+}
+
 struct zc_entry *zc_index_find(struct zc_index *index,
                                uint64_t hash,
                                uint32_t slot,
@@ -151,7 +166,7 @@ struct zc_entry *zc_index_find(struct zc_index *index,
 {
     struct zc_shard *shard = zc_index_shard(index, hash);
 
-    for (;;) {
+    for (unsigned i = 0; i < LOOKS_MAX; i++) {
         uint32_t moves = atomic_load_explicit(&shard->moves, memory_order_acquire);
         uint32_t n = atomic_load_explicit(&shard->n_buckets, memory_order_acquire);
         struct zc_entry *e = bucket_find(bucket_at(shard, bucket_number(hash, n)), hash, slot, key);
@@ -164,6 +179,7 @@ struct zc_entry *zc_index_find(struct zc_index *index,
             return NULL;
         }
     }
+    return find_when_split(shard, hash, slot, key);
 }
 
 struct zc_entry *zc_shard_find_locked(struct zc_shard *shard,

@@ -51,7 +51,10 @@ uint64_t zc_index_hash(uint32_t slot, struct zcache_key key);
 
 struct zc_shard *zc_index_shard(struct zc_index *index, uint64_t hash);
 
-/** zc_index_find() - lock-free; inside an epoch section, which keeps the entry's memory. */
+/**
+ * zc_index_find() - without a lock, unless a bucket is being split for long; inside an epoch section, which
+ *                   keeps the entry's memory.
+ */
 struct zc_entry *zc_index_find(struct zc_index *index,
                                uint64_t hash,
                                uint32_t slot,

@@ -385,8 +385,9 @@ static void class_shrink_locked(struct zc_pool *pool,
                                 struct zc_slab *slab,
                                 struct zc_list *doomed) ZC_REQUIRES(c->lock)
 {
-    const bool in_use =
-        c->frees <= zc_slab_capacity(&c->slabs, slab) && zc_slab_group(slab) != ZC_SLAB_LEAVING;
+    const uint64_t frees = ZC_MAX(zc_pool_gauge(&pool->keep_bytes) / zc_slab_bytes(slab), 1) *
+                           zc_slab_capacity(&c->slabs, slab);
+    const bool in_use = c->frees <= frees && zc_slab_group(slab) != ZC_SLAB_LEAVING;
 
     zc_lock_assert_held(&c->lock);
     zc_pool_move_begin(pool);

@@ -173,7 +173,7 @@ static int wait_capacity(struct zcache_tenant *t,
         (void)zc_epoch_drain_until(th->epoch, deadline_ns);
     }
     /* Only the capacity is waited for: a limit below it is the caller's to shrink under. */
-    atomic_fetch_add(&bell->urgent, 1);
+    zc_bell_want(cache, bytes);
     seq = zc_progress_begin_room(cache);
     while (!zc_quota_has_room(&cache->account, bytes, ZC_QUOTA_PUT) && rc == 0) {
         zc_bell_ring(cache, ZC_BELL_URGENT);
@@ -184,7 +184,7 @@ static int wait_capacity(struct zcache_tenant *t,
         }
     }
     zc_progress_end_room(cache);
-    atomic_fetch_sub(&bell->urgent, 1);
+    zc_bell_want_no_more(cache, bytes);
     return rc;
 }
 

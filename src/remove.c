@@ -144,7 +144,7 @@ int zc_delete(struct zcache_tenant *t, struct zc_thread *th, struct zcache_key k
     }
     count_delete(t, rc); /* by what became of the page here */
     if (b != NULL) {
-        int discard = zc_batch_discard_end(b, th, rc >= 0, nowait ? 0 : deadline);
+        int discard = zc_batch_discard_end(b, th, rc >= 0, deadline);
 
         rc = discard < 0 ? discard : rc;
     }

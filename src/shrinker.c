@@ -5,7 +5,7 @@
  *     0 ......... start ......... low ... background ... capacity
  *                 |               |       `- a put that passes it rings; the shrinker works down to
  *                 low
- *                 |               `- where it stops
+ *                 |               `- where it stops; below it where what threads wait for needs more room
  *                 `- above it raw and fast pages beyond their share are compressed ahead of need
  *
  * A pass under pressure visits the tenants in the order of their slots, from after the one where
@@ -51,6 +51,7 @@
 #define OWN_WEIGHT    UINT64_C(100)        /* of an inner tenant's own pages, beside its children */
 #define AHEAD_MIN     (UINT64_C(16) << 10)
 #define COMPACT_MS    1000u
+#define COMPACT_BUSY  5u /* ms; while another thread is at it */
 #define HUGE_MS       50u
 #define HUGE_PAUSE_MS 50u
 #define LATER_MS      250u /* when a stream may be over, whose pages were not worth compressing */
@@ -87,6 +88,15 @@ static bool stopping(struct zcache *cache)
 static uint64_t percent_of(const struct zcache *cache, uint32_t percent)
 {
     return zc_mul_div(zc_quota_limit(&cache->account), percent, 100);
+}
+
+/* The charge to work down to: the low mark, or less where what threads wait for would not fit above it. */
+static uint64_t target(struct zcache *cache)
+{
+    uint64_t limit = zc_quota_limit(&cache->account);
+    uint64_t room = zc_add_sat(zc_quota_slack(limit), atomic_load(&cache->bell.wanted));
+
+    return ZC_MIN(percent_of(cache, cache->opt.low_percent), zc_sub_sat(limit, room));
 }
 
 /* Whether it is time to make room; before it is, stocks are called in. */
@@ -320,7 +330,7 @@ static void relieve(struct zc_shrinker *s, struct zc_thread *th)
         {true, ZC_RECLAIM_WRITE | ZC_RECLAIM_RESERVES | ZC_RECLAIM_FORCE},
     };
     struct zcache *cache = s->cache;
-    struct division d = {.target = percent_of(cache, cache->opt.low_percent)};
+    struct division d = {.target = target(cache)};
     uint64_t cpu_ns = zc_plat_thread_cpu_ns();
     unsigned i = 0;
 
@@ -338,6 +348,7 @@ static void relieve(struct zc_shrinker *s, struct zc_thread *th)
             i++;
         }
         zc_train_work(cache, th); /* it may take long to get down there */
+        d.target = target(cache); /* others wait by now, or they do no more */
     }
     atomic_store(&cache->bell.refused, 0);
     s->retry_ns = 0;
@@ -419,8 +430,10 @@ static void compact(struct zc_shrinker *s, struct zc_thread *th)
     uint64_t freed;
 
     if (when != 0 && when <= zc_plat_now_ns()) {
-        (void)zc_compact(cache, th, zc_plat_deadline_ns(COMPACT_MS), &freed);
+        bool busy = zc_compact(cache, th, zc_plat_deadline_ns(COMPACT_MS), &freed) != 0;
+
         when = zc_compact_when(cache);
+        when = when != 0 && busy ? ZC_MAX(when, zc_plat_deadline_ns(COMPACT_BUSY)) : when;
     }
     atomic_store(&cache->compact_planned, when != 0);
     if (when != 0) {

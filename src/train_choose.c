@@ -262,7 +262,7 @@ static uint64_t choose(struct zcache_tenant *t, struct training *g, const struct
 {
     struct zc_learn *l = &t->learn;
 
-    if (saves(o->fresh, ZC_MIN(o->plain, o->current), GAIN_PERCENT) &&
+    if (g->fresh != NULL && saves(o->fresh, ZC_MIN(o->plain, o->current), GAIN_PERCENT) &&
         zc_dict_publish(g->fresh) == 0) {
         replace(t, g->fresh);
         atomic_store(&l->plain, 0);

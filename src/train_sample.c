@@ -38,7 +38,7 @@ static uint64_t next_random(struct zc_train *train)
     return train->random;
 }
 
-/* Every second page goes. */
+/* Every second page goes, the first one too: at last there is none, however large they are. */
 static void thin(struct zc_sample *s)
 {
     size_t from = 0;
@@ -46,7 +46,7 @@ static void thin(struct zc_sample *s)
     size_t n = 0;
 
     for (size_t i = 0; i < s->n; i++) {
-        if (i % 2 == 0) {
+        if (i % 2 == 1) {
             (void)memmove(s->bytes + to, s->bytes + from, s->len[i]);
             to += s->len[i];
             from += s->len[i];

@@ -9,7 +9,8 @@
  *     need   left * cost of one / length             share of a CPU that feeding all would take
  *     use    hits in the tier / fed
  *
- *     need > percent and use < 1/16          the next ones pass by, all but every 16th batch
+ *     need > percent and use < 1/16          the next ones pass by, all but so few batches that these take
+ *                                            no more than percent, of 16 one at most
  *     need <= percent / 2, or use >= 1/16    they are fed again
  *
  * A cache that fills takes all: nothing leaves it yet.  So does one where so few pages leave that there
@@ -31,6 +32,7 @@
 #define PAGES_MIN   64u
 #define USE_SHARE   16u /* a hit for so many compressed pages is use enough */
 #define ASK_EVERY   16u
+#define ASK_RARELY  1024u
 #define COST_PARTS  8u /* of the average that a new measurement makes up */
 
 static uint64_t read(const _Atomic uint64_t *v)
@@ -52,6 +54,7 @@ void zc_worth_init(struct zc_worth *w)
     atomic_store_explicit(&w->cost_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&w->passing, 0, memory_order_relaxed);
     atomic_store_explicit(&w->asked, 0, memory_order_relaxed);
+    atomic_store_explicit(&w->every, ASK_EVERY, memory_order_relaxed);
 }
 
 bool zc_worth_ask(struct zc_worth *w, uint64_t now_ns)
@@ -60,7 +63,9 @@ bool zc_worth_ask(struct zc_worth *w, uint64_t now_ns)
         now_ns > zc_add_sat(read(&w->since_ns), HOLDS_NS)) {
         return true;
     }
-    return atomic_fetch_add_explicit(&w->asked, 1, memory_order_relaxed) % ASK_EVERY == 0;
+    return atomic_fetch_add_explicit(&w->asked, 1, memory_order_relaxed) %
+               atomic_load_explicit(&w->every, memory_order_relaxed) ==
+           0;
 }
 
 void zc_worth_fed(struct zc_worth *w, unsigned pages, uint64_t cpu_ns)
@@ -109,5 +114,7 @@ void zc_worth_judge(struct zc_worth *w, uint64_t now_ns, uint64_t hits, uint32_t
     need = zc_mul_div(left, 100u * (uint64_t)atomic_load(&w->cost_ns), now_ns - since);
     passing = percent < 100 && used * USE_SHARE < ZC_MAX(fed, 1) &&
               need > (passing ? percent / 2 : percent);
+    need = ZC_MIN(ZC_MAX(need / ZC_MAX(percent, 1), ASK_EVERY), ASK_RARELY);
+    atomic_store_explicit(&w->every, (uint32_t)need, memory_order_relaxed);
     atomic_store_explicit(&w->passing, passing ? 1 : 0, memory_order_relaxed);
 }

@@ -24,6 +24,7 @@ struct zc_worth {
     _Atomic uint32_t cost_ns;     /* of compressing one, on average; 0: not known */
     _Atomic uint32_t passing;     /* the verdict on the last interval: they pass the tier by */
     _Atomic uint32_t asked;       /* since they pass it by */
+    _Atomic uint32_t every;       /* of so many batches one is fed then */
 };
 
 void zc_worth_init(struct zc_worth *w);

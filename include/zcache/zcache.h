@@ -327,12 +327,12 @@ ZCACHE_API void zcache_unpin(struct zcache_pin *pin);
  *
  * Waits for a write of the page that is in flight.  After it returns 0 or ZCACHE_MISS the store
  * gets no more writes of the versions put before, so the caller may remove the page there; if the
- * store has a discard callback, it was called (not with NOIO).
+ * store has a discard callback, it was called (not with NOIO) and has ended, which is waited for also with
+ * NOWAIT: the page is gone by then, and its caller must know whether the store has it still.
  *
  * Return: 0; ZCACHE_MISS the cache did not have it (discard is called nevertheless); -EBUSY NOWAIT
- * and a write is in flight, or the discard was not done at once: it goes on, and the page is gone
- * from the cache then; -ETIMEDOUT it did not end within max_stall; the discard's error, the
- * page is gone from the cache then; -EDEADLK; -EINVAL; -ESHUTDOWN.
+ * and a write is in flight, nothing changed; -ETIMEDOUT it did not end within max_stall; the discard's
+ * error, the page is gone from the cache then; -EDEADLK; -EINVAL; -ESHUTDOWN.
  * Threads: any.   May block: on a write in flight.   Calls back: the store's discard.   Since: 0.1
  */
 ZCACHE_API int zcache_delete(struct zcache_tenant *tenant, struct zcache_key key, unsigned flags)

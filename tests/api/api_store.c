@@ -878,28 +878,6 @@ static void a_load_that_must_not_be_waited_for_goes_on(void **state)
     mem_store_free(store);
 }
 
-/* The page is gone here at once; the store hears of it, and a load waits for that. */
-static void a_discard_that_must_not_be_waited_for_goes_on(void **state)
-{
-    struct mem_store *store = mem_store_new(MEM_STORE_THREAD);
-    struct zcache *cache = open_stored(64 * MIB, store, PLAIN);
-    struct zcache_tenant *root = zcache_root(cache);
-
-    (void)state;
-    assert_int_equal(put_page(root, key_of(1, 1), 1, FILL_TEXT, 0), 0);
-    assert_int_equal(zcache_flush(root, 10000), 0);
-    mem_store_hold(store, ZCACHE_IO_DISCARD);
-    assert_int_equal(zcache_delete(root, key_of(1, 1), ZCACHE_NOWAIT), -EBUSY);
-    assert_false(is_cached(root, key_of(1, 1)));
-    assert_int_equal(mem_store_version(store, 0, key_of(1, 1)), 1);
-    mem_store_open(store, ZCACHE_IO_DISCARD);
-    assert_int_equal(zcache_flush(root, 10000), 0);
-    assert_int_equal(mem_store_version(store, 0, key_of(1, 1)), 0);
-    assert_int_equal(get_page(root, key_of(1, 1), 0), 0);
-    close_cache(cache);
-    mem_store_free(store);
-}
-
 static void whatever_comes_during_a_load_wins(void **state)
 {
     (void)state;
@@ -1350,7 +1328,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_crowd_that_misses_nothing_gets_misses),
         cmocka_unit_test(a_load_has_its_time),
         cmocka_unit_test(a_load_that_must_not_be_waited_for_goes_on),
-        cmocka_unit_test(a_discard_that_must_not_be_waited_for_goes_on),
         cmocka_unit_test(whatever_comes_during_a_load_wins),
         cmocka_unit_test(a_lying_store_is_not_believed),
         cmocka_unit_test(a_batch_completes_once),

@@ -288,6 +288,34 @@ static void one_at_a_time(void **state)
     teardown(&f);
 }
 
+/* Nor does the shrinker ask all the time whether the other is through. */
+static void the_shrinker_waits_for_its_turn(void **state)
+{
+    struct fixture f;
+    uint64_t before;
+    uint64_t end;
+
+    (void)state;
+    setup(&f, PLAIN);
+    put_all(&f, 4 * N);
+    delete_most(&f, 4 * N);
+    assert_true(zc_compact_when(f.cache) != 0);
+    atomic_store(&f.cache->compacting, 1);
+    zc_shrinker_resume(f.cache);
+    before = atomic_load(&f.cache->bell.wakes);
+    zc_bell_ring(f.cache, ZC_BELL_COMPACT);
+    WAIT_UNTIL(atomic_load(&f.cache->bell.wakes) > before + 2, 10000); /* it comes back for it */
+    before = atomic_load(&f.cache->bell.wakes);
+    end = now_ns() + 100 * MS_IN_NS;
+    WAIT_UNTIL(now_ns() >= end, 10000);
+    assert_in_range(atomic_load(&f.cache->bell.wakes) - before, 0, 50);
+    atomic_store(&f.cache->compacting, 0);
+    WAIT_UNTIL(zc_compact_when(f.cache) == 0, 10000);
+    zc_shrinker_pause(f.cache);
+    expect_all(&f, 4 * N);
+    teardown(&f);
+}
+
 /* It is rung for by whoever frees, and done by the shrinker. */
 static void it_happens_by_itself(void **state)
 {
@@ -431,6 +459,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(records_move_too),
         cmocka_unit_test(what_is_held_stays),
         cmocka_unit_test(one_at_a_time),
+        cmocka_unit_test(the_shrinker_waits_for_its_turn),
         cmocka_unit_test(it_happens_by_itself),
         cmocka_unit_test(the_bound_is_not_passed),
         cmocka_unit_test(others_go_on_meanwhile),
