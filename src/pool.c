@@ -20,8 +20,8 @@
  *   5. Chunk by address, slab by page, class by slab.
  *   6. A slab that got empty goes back to its chunk, and its pages to the system.  Except that a
  *      class in use keeps some as spares, so that an object that comes and goes does not cost a
- *      system call and page faults each time.  A class with more frees in a row than a slab has
- *      objects is shrinking: it keeps none, and neither does a compaction leave any.  All spares
+ *      system call and page faults each time.  A class with more frees in a row than what the pool may
+ *      keep could have is shrinking: it keeps none, and neither does a compaction leave any.  All spares
  *      together are at most what the pool is told to keep, 1 MiB.
  *   7. A chunk without slabs goes back to the source; one stays.
  *   8. A full chunk may get a huge page, until a slab leaves it (pool_huge.c).

@@ -78,6 +78,29 @@ static void it_is_fed_again_when_few_pages_leave(void **state)
     assert_int_equal(asks(&w, now), 160);
 }
 
+/* Of a tier that would take 20 times what it may, one batch in 20 is fed; never more than one in 16. */
+static void what_is_fed_all_the_same_takes_no_more_than_it_may(void **state)
+{
+    static const struct {
+        uint64_t times; /* of a tenth of a CPU */
+        unsigned fed;   /* of 160 */
+    } rows[] = {{2, 10}, {20, 8}, {80, 2}, {100000, 1}};
+
+    (void)state;
+    for (unsigned i = 0; i < ZC_ARRAY_SIZE(rows); i++) {
+        uint64_t now = 5000 * MS;
+        struct zc_worth w;
+
+        zc_worth_init(&w);
+        zc_worth_judge(&w, now, 0, 10);
+        zc_worth_fed(&w, 1000, UINT64_C(1000) * 10000);
+        zc_worth_left(&w, 1000 * rows[i].times);
+        now += 100 * MS;
+        zc_worth_judge(&w, now, 0, 10);
+        assert_int_equal(asks(&w, now), rows[i].fed);
+    }
+}
+
 static void an_interval_is_long_and_has_pages(void **state)
 {
     struct zc_worth w;
@@ -189,6 +212,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_tier_that_is_not_hit_is_passed_by),
         cmocka_unit_test(it_is_fed_again_when_few_pages_leave),
+        cmocka_unit_test(what_is_fed_all_the_same_takes_no_more_than_it_may),
         cmocka_unit_test(an_interval_is_long_and_has_pages),
         cmocka_unit_test(a_verdict_holds_for_a_second),
         cmocka_unit_test(puts_pass_the_tier_by),
