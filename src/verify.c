@@ -27,6 +27,7 @@
 #include "batch.h"
 #include "mathx.h"
 #include "page.h"
+#include "reclaim.h"
 #include "report.h"
 #include "shrinker.h"
 #include "train.h"
@@ -322,6 +323,7 @@ static int attempt(struct recount *r)
 
 int zc_verify(struct zcache *cache, struct zc_thread *th)
 {
+    uint64_t deadline = zc_plat_deadline_ns(cache->opt.max_stall_ms);
     int rc = -EAGAIN;
 
     zc_train_pause(cache);
@@ -330,11 +332,13 @@ int zc_verify(struct zcache *cache, struct zc_thread *th)
         struct recount r = {.cache = cache, .thread = th};
 
         rc = attempt(&r);
-        if (rc != 0 && rc != -EAGAIN && r.wrong != NULL) {
+        recount_fini(&r);
+        if (rc == -ENOMEM && zc_reclaim_metadata(cache, th, deadline)) {
+            rc = -EAGAIN;
+        } else if (rc != 0 && rc != -EAGAIN && r.wrong != NULL) {
             zc_core_log(cache, ZCACHE_LOG_ERROR, "verify", "%s (object %llu, page %llu)", r.wrong,
                         (unsigned long long)r.key.object, (unsigned long long)r.key.page);
         }
-        recount_fini(&r);
     }
     zc_shrinker_resume(cache);
     zc_train_resume(cache);

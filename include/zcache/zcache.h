@@ -458,13 +458,13 @@ ZCACHE_API int zcache_metrics_write(struct zcache *cache,
  * @cache: live cache.
  *
  * Looks at every page: seconds for a large cache.  Checks every payload's checksum.  Differences
- * are described through the log.
+ * are described through the log.  Where a full cache has no memory to count in, pages make room for it.
  *
  * Return: 0 all agrees; -EBADMSG a payload's checksum; -EUCLEAN a count or an invariant; -EAGAIN
  * other calls went on all the time, so that nothing could be compared; -ENOMEM; -EINVAL;
  * -ESHUTDOWN.
- * Threads: any, meant for times without other calls.   May block: on the shrinker's round.
- * Calls back: the log.   Since: 0.1
+ * Threads: any, meant for times without other calls.   May block: on the shrinker's round, and on what
+ * makes room.   Calls back: the log; where room is made, the store.   Since: 0.1
  */
 ZCACHE_API int zcache_verify(struct zcache *cache) ZCACHE_MUST_CHECK;
 
