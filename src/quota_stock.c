@@ -32,6 +32,7 @@
 #include "mathx.h"
 #include "sync_point.h"
 
+#define LOOKS_MAX   8u
 #define PARTS_MAX   16u
 #define SHARE       32u                  /* of a limit may be in stocks, */
 #define SHARE_BYTES (UINT64_C(64) << 20) /* and no more than this */
@@ -352,9 +353,17 @@ uint64_t zc_quota_stock(struct zc_account *level)
 
 uint64_t zc_quota_used(struct zc_account *level)
 {
-    uint64_t charge = zc_quota_charge(level);
+    uint64_t stock = zc_quota_stock(level);
+    uint64_t before = stock + 1;
+    uint64_t charge = 0;
 
-    return zc_sub_sat(charge, zc_quota_stock(level));
+    /* A stock that is called in between the two looks would count as used, or be taken off twice. */
+    for (unsigned i = 0; i < LOOKS_MAX && stock != before; i++) {
+        before = stock;
+        charge = zc_quota_charge(level);
+        stock = zc_quota_stock(level);
+    }
+    return zc_sub_sat(charge, stock);
 }
 
 uint64_t zc_quota_used_hint(const struct zc_account *level)

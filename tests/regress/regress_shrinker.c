@@ -25,13 +25,12 @@ static uint64_t charge(struct zcache *cache)
     return zc_quota_used(&cache->account);
 }
 
-/* Puts until the background mark is passed, stocks not counted, which are called in then; how many pages. */
+/* Puts until the background mark is passed; how many pages. */
 static uint64_t put_past_the_mark(struct zcache_tenant *t)
 {
     uint64_t n = 0;
 
-    while (zc_quota_charge(&t->cache->account) <=
-           percent(t->cache, t->cache->opt.background_percent)) {
+    while (charge(t->cache) <= percent(t->cache, t->cache->opt.background_percent)) {
         REQUIRE_EQUAL(put_page(t, key_of(1, n++), 1, FILL_RANDOM, ZCACHE_CLEAN), 0);
     }
     return n;
