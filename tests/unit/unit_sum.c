@@ -13,9 +13,9 @@
 #include "codec.h"
 #include "mathx.h"
 
-#define ROOM     ((size_t)64 << 10)
-#define MARK     0x5a
-#define LONG_MAX 9000u
+#define ROOM    ((size_t)64 << 10)
+#define MARK    0x5a
+#define LEN_MAX 9000u
 
 struct sum {
     const char *name;
@@ -91,7 +91,7 @@ static void the_library_uses_the_one_that_the_machine_has(void **state)
     struct fixture *f = *state;
     const struct sum *s = &sums[zc_sum_has_aes() ? 1 : 0];
 
-    for (size_t len = 0; len < LONG_MAX; len += step(len)) {
+    for (size_t len = 0; len < LEN_MAX; len += step(len)) {
         assert_int_equal(zc_checksum(f->src, len), s->sum(f->src, len));
         assert_int_equal(zc_checksum_copy(f->dst, f->src, len), s->sum(f->src, len));
     }
@@ -106,7 +106,7 @@ static void a_copy_is_exact_and_has_the_same_sum(void **state)
     struct fixture *f = *state;
 
     for (const struct sum *s = next(NULL); s != NULL; s = next(s)) {
-        for (size_t len = 0; len < LONG_MAX; len += step(len)) {
+        for (size_t len = 0; len < LEN_MAX; len += step(len)) {
             unsigned char *src = f->src + ROOM - len;
             unsigned char *dst = f->dst + ROOM - len;
             uint32_t sum = s->sum(src, len);
