@@ -324,18 +324,18 @@ static int attempt(struct recount *r)
 int zc_verify(struct zcache *cache, struct zc_thread *th)
 {
     uint64_t deadline = zc_plat_deadline_ns(cache->opt.max_stall_ms);
+    bool again = true;
     int rc = -EAGAIN;
 
     zc_train_pause(cache);
     zc_shrinker_pause(cache);
-    for (int i = 0; i < ATTEMPTS && rc == -EAGAIN; i++) {
+    for (int i = 0; i < ATTEMPTS && again; i++) {
         struct recount r = {.cache = cache, .thread = th};
 
         rc = attempt(&r);
         recount_fini(&r);
-        if (rc == -ENOMEM && zc_reclaim_metadata(cache, th, deadline)) {
-            rc = -EAGAIN;
-        } else if (rc != 0 && rc != -EAGAIN && r.wrong != NULL) {
+        again = rc == -EAGAIN || (rc == -ENOMEM && zc_reclaim_metadata(cache, th, deadline));
+        if (!again && rc != 0 && r.wrong != NULL) {
             zc_core_log(cache, ZCACHE_LOG_ERROR, "verify", "%s (object %llu, page %llu)", r.wrong,
                         (unsigned long long)r.key.object, (unsigned long long)r.key.page);
         }
