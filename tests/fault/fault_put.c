@@ -37,8 +37,8 @@ static void bypassed_only_if_refused(struct fault *f, int rc)
     REQUIRE(rc == 0 || (f->refused && (rc == ZCACHE_BYPASSED || rc == -EBUSY)));
 }
 
-#define FIRST_SEGMENT                                                                              \
-    (ZC_SEGMENT_BUCKETS * ZC_BUCKET_LOAD) /* entries of a shard for which it is enough */
+/* Entries of a shard for which it is enough. */
+#define FIRST_SEGMENT ((uint64_t)ZC_SEGMENT_BUCKETS * ZC_BUCKET_LOAD)
 
 static struct zc_shard *shard_of(struct fault *f, uint64_t page)
 {

@@ -297,8 +297,8 @@ static void the_shrinker_waits_for_its_turn(void **state)
 
     (void)state;
     setup(&f, PLAIN);
-    put_all(&f, 4 * N);
-    delete_most(&f, 4 * N);
+    put_all(&f, (uint64_t)4 * N);
+    delete_most(&f, (uint64_t)4 * N);
     assert_true(zc_compact_when(f.cache) != 0);
     atomic_store(&f.cache->compacting, 1);
     zc_shrinker_resume(f.cache);
@@ -312,7 +312,7 @@ static void the_shrinker_waits_for_its_turn(void **state)
     atomic_store(&f.cache->compacting, 0);
     WAIT_UNTIL(zc_compact_when(f.cache) == 0, 10000);
     zc_shrinker_pause(f.cache);
-    expect_all(&f, 4 * N);
+    expect_all(&f, (uint64_t)4 * N);
     teardown(&f);
 }
 
