@@ -451,6 +451,7 @@ static size_t encode_with(void *context,
     const int level = ((const struct context *)context)->level;
     const struct prepared *p = opaque;
     ZSTD_CCtx *c = compress_context(context);
+    size_t most;
     size_t raw;
     size_t n;
 
@@ -459,9 +460,8 @@ static size_t encode_with(void *context,
     }
     n = encode_block(c, p->encoder, dst, cap, src, len);
     raw = ZSTD_isError(n) || n == 0 || level > LEVEL_QUICK ? 0 : with_raw_literals(dst, n);
-    if (raw != 0 && raw <= n + n / LONGER_BY && raw + FRAME_HEAD + BLOCK_HEAD <= cap) {
-        const size_t most = n + n / LONGER_BY;
-
+    most = n + n / LONGER_BY;
+    if (raw != 0 && raw <= most && raw + FRAME_HEAD + BLOCK_HEAD <= cap) {
         n = encode_raw_literals(c, p->encoder, dst, cap, src, len);
         if (ZC_UNEXPECTED(n == 0 || n > most)) {
             n = encode_block(c, p->encoder, dst, cap, src, len);

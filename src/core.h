@@ -71,8 +71,8 @@ enum zc_bell_reason {
     ZC_BELL_DRAIN = 1 << 3,    /* a limit was lowered below its charge */
     ZC_BELL_COMPACT = 1 << 4,  /* slabs are sparse */
     ZC_BELL_STOP = 1 << 5,
-    ZC_BELL_HUGE = 1 << 7, /* chunks have got full, for which there are huge pages */
-    ZC_BELL_DICT = 1 << 6  /* a sample is ready, or a dictionary is over */
+    ZC_BELL_DICT = 1 << 6, /* a sample is ready, or a dictionary is over */
+    ZC_BELL_HUGE = 1 << 7  /* chunks have got full, for which there are huge pages */
 };
 
 /** struct zc_bell - wakes the shrinker; rings are coalesced. */

@@ -50,6 +50,7 @@
 
 #define NS_PER_S          UINT64_C(1000000000)
 #define NS_PER_MS         UINT64_C(1000000)
+#define STRIPES_MAX       16u
 #define THREAD_NAME_BYTES 16 /* with the terminating zero; longer names are refused */
 
 /* Distances as firmware reports them, for where it does not. */
@@ -168,6 +169,11 @@ void zc_plat_topology(struct zc_topology *out)
     for (unsigned node = 0; node < out->n_nodes; node++) {
         order_from(out, node);
     }
+}
+
+unsigned zc_plat_stripes(unsigned n_cpus)
+{
+    return (unsigned)zc_pow2_ceil(ZC_MIN(n_cpus, STRIPES_MAX));
 }
 
 unsigned zc_plat_ask_cpu(void)

@@ -56,6 +56,12 @@ struct zc_topology {
 /** zc_plat_topology() - read the topology through libnuma; one node where there is none. */
 void zc_plat_topology(struct zc_topology *out);
 
+/**
+ * zc_plat_stripes() - parts of what each CPU has for itself: a power of two, at most 16, which more CPUs
+ *                     share.
+ */
+unsigned zc_plat_stripes(unsigned n_cpus);
+
 /** zc_plat_ask_cpu() - as zc_plat_cpu(), by a call of the C library. */
 unsigned zc_plat_ask_cpu(void);
 

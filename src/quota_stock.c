@@ -33,7 +33,6 @@
 #include "sync_point.h"
 
 #define LOOKS_MAX   8u
-#define PARTS_MAX   16u
 #define SHARE       32u                  /* of a limit may be in stocks, */
 #define SHARE_BYTES (UINT64_C(64) << 20) /* and no more than this */
 
@@ -62,19 +61,14 @@ void zc_stocks_fini(struct zc_stocks *stocks)
     zc_lock_fini(&stocks->lock);
 }
 
-static unsigned parts_for(unsigned n_cpus)
-{
-    return (unsigned)zc_pow2_ceil(ZC_MIN(n_cpus, PARTS_MAX));
-}
-
 size_t zc_stock_bytes(unsigned n_cpus)
 {
-    return sizeof(struct zc_stock) + parts_for(n_cpus) * sizeof(struct part);
+    return sizeof(struct zc_stock) + zc_plat_stripes(n_cpus) * sizeof(struct part);
 }
 
 void zc_stock_init(struct zc_stock *stock, unsigned n_cpus)
 {
-    stock->mask = parts_for(n_cpus) - 1;
+    stock->mask = zc_plat_stripes(n_cpus) - 1;
 }
 
 size_t zc_stock_size(const struct zc_stock *stock)

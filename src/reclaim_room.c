@@ -26,7 +26,7 @@
 #define AHEAD_BYTES (UINT64_C(128) << 10) /* a synchronous shrink frees this much more than asked */
 #define RETRY_MS    5u
 #define PATIENCE_NS UINT64_C(250000000) /* many times what a preempted thread holds pages for */
-#define SECTION_NS  UINT64_C(1000000)   /* many times what a section takes */
+#define SECTION_NS  UINT64_C(1000000) /* many times what a section takes that is not interrupted */
 
 /* ---- synchronous shrink -------------------------------------------------------------------- */
 
@@ -140,6 +140,14 @@ static int shrink_once(struct zcache_tenant *top,
 
 /* ---- the capacity -------------------------------------------------------------------------- */
 
+/* Not now; but the shrinker makes room for the next one. */
+static int refuse(struct zcache *cache, int rc)
+{
+    atomic_store_explicit(&cache->bell.refused, 1, memory_order_relaxed);
+    zc_bell_ring(cache, ZC_BELL_PRESSURE);
+    return rc;
+}
+
 static int wait_capacity(struct zcache_tenant *t,
                          struct zc_thread *th,
                          uint64_t bytes,
@@ -153,14 +161,10 @@ static int wait_capacity(struct zcache_tenant *t,
     int rc = 0;
 
     if (cache->opt.full_policy == ZCACHE_FULL_REJECT || zc_batch_in_callback(th)) {
-        atomic_store_explicit(&bell->refused, 1, memory_order_relaxed);
-        zc_bell_ring(cache, ZC_BELL_PRESSURE);
-        return -ENOSPC;
+        return refuse(cache, -ENOSPC);
     }
     if ((flags & ZCACHE_NOWAIT) != 0) {
-        atomic_store_explicit(&bell->refused, 1, memory_order_relaxed);
-        zc_bell_ring(cache, ZC_BELL_PRESSURE);
-        return -EBUSY;
+        return refuse(cache, -EBUSY);
     }
     if (cache->opt.full_policy == ZCACHE_FULL_HELP) {
         unsigned mode = ZC_RECLAIM_RESERVES | ZC_RECLAIM_STREAM;

@@ -14,8 +14,9 @@
  *     benefit  pages that its saved bytes hold * hits of a page that is about to leave
  *              * (time of a miss - time of a hit in the densest tier)
  *
- * and the share above it becomes smaller or larger by an eighth of itself where one is more than 5/4 of the
- * other, by a quarter where it is more than twice, and by a half where it is more than four times as much.  Where they are about the same it stays, so that noise does not move it.
+ * and the share above it becomes smaller or larger by an eighth of itself where one is more than 5/4 of
+ * the other, by a quarter where it is more than twice, and by a half where it is more than four times as
+ * much.  Where they are about the same it stays, so that noise does not move it.
  *
  * Hits of a page at a boundary are the geometric mean of those on both sides, by form, of the last four
  * intervals or so: they fall steeply along the lists, and hot pages of the one side must not count for

@@ -22,28 +22,21 @@
 
 #include "mathx.h"
 
-#define STRIPES_MAX 16u
-
-#define SUB_BITS    3u /* eight buckets to a power of two */
-#define SUBS        (1u << SUB_BITS)
-#define UNIT_BITS   1u /* the finest bucket is 2 ns wide: the clock is not better */
+#define SUB_BITS  3u /* eight buckets to a power of two */
+#define SUBS      (1u << SUB_BITS)
+#define UNIT_BITS 1u /* the finest bucket is 2 ns wide: the clock is not better */
 
 /* ---------------------------------------------------------------------------------------------- */
 /* Counters. */
 
-static unsigned stripes_for(unsigned n_cpus)
-{
-    return (unsigned)zc_pow2_ceil(ZC_MIN(n_cpus, STRIPES_MAX));
-}
-
 size_t zc_stat_bytes(unsigned n_cpus)
 {
-    return sizeof(struct zc_stat) + stripes_for(n_cpus) * sizeof(struct zc_stat_stripe);
+    return sizeof(struct zc_stat) + zc_plat_stripes(n_cpus) * sizeof(struct zc_stat_stripe);
 }
 
 void zc_stat_init(struct zc_stat *stat, unsigned n_cpus)
 {
-    stat->mask = stripes_for(n_cpus) - 1;
+    stat->mask = zc_plat_stripes(n_cpus) - 1;
 }
 
 static uint64_t cell_read(const struct zc_stat *stat, unsigned cell)

@@ -23,7 +23,7 @@
 #include "sync_point.h"
 #include "train.h"
 
-#define SECTION_NS UINT64_C(5000000) /* many times what a section takes */
+#define GRACE_NS UINT64_C(5000000) /* for one demotion; a reader without a CPU may take longer */
 
 /* ---- demote -------------------------------------------------------------------------------- */
 
@@ -167,7 +167,7 @@ static bool reserve(const struct zc_where *w, size_t bytes)
     if (zc_quota_reserve(account, bytes, ZC_QUOTA_RECLAIM) == NULL) {
         return true;
     }
-    (void)zc_epoch_drain_until(w->thread->epoch, zc_plat_now_ns() + SECTION_NS);
+    (void)zc_epoch_drain_until(w->thread->epoch, zc_plat_now_ns() + GRACE_NS);
     return zc_quota_reserve(account, bytes, ZC_QUOTA_RECLAIM) == NULL;
 }
 

@@ -17,11 +17,11 @@
  * CPU time it took.
  *
  * Memory.  Sample, dictionaries and prepared forms are metadata of the cache, charged to the root.  So is
- * what the library takes from the system for itself, by an estimate that is above it.  If there is no room for any of it, the
- * training is given up, and tried again when more was demoted.  So it is when somebody is about to be
- * refused at the capacity: sample and what was saved up give way, and a training under way is waited for.  Dictionaries and their forms stay below a sixteenth of
- * the capacity; a sample is at most a thirty-second of it, and the library takes 1.5 MiB and up to a
- * sixty-fourth while it trains.
+ * what the library takes from the system for itself, by an estimate that is above it.  If there is no
+ * room for any of it, the training is given up, and tried again when more was demoted.  So it is when
+ * somebody is about to be refused at the capacity: sample and what was saved up give way, and a training
+ * under way is waited for.  Dictionaries and their forms stay below a sixteenth of the capacity; a sample
+ * is at most a thirty-second of it, and the library takes 1.5 MiB and up to a sixty-fourth while it trains.
  *
  * Locks: train.lock (leaf).
  */

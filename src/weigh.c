@@ -150,10 +150,7 @@ void zc_weigh(struct zcache_tenant *t)
                            t->cache->opt.feed_percent);
         }
     }
-    if (!is_auto(t->cache)) {
-        return;
-    }
-    if (zc_share_due(&t->share, n_evicted, pages)) {
+    if (is_auto(t->cache) && zc_share_due(&t->share, n_evicted, pages)) {
         judge_shares(t, n_evicted);
     }
 }
