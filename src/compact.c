@@ -17,7 +17,8 @@
  * The walk looks at every page, about 0.1 us for each, so it is made when it pays: when more than
  * compact_percent of the allocated bytes is empty room, and then at most a twentieth of the time; a fifth if it
  * is a twentieth, half if it is a tenth, and without a rest while the pools hold more than their bound, as
- * they may after it was lowered.
+ * they may after it was lowered.  Nor is there a rest where demotions find no memory, unless the last walk won
+ * little: pages would leave that only had to get smaller, which is 10 times the work of a walk.
  *
  * Bound.  The pools refuse to grow beyond the capacity and a little (zc_core_bound()), whatever sizes
  * come and go.  Who is refused compacts, and tries again.
@@ -40,6 +41,9 @@
 #define KEYS        128u
 #define REST_MIN_NS UINT64_C(50000000) /* between two runs; doubles while they win little */
 #define REST_MAX_NS UINT64_C(60000000000)
+#define WON_SHARE   128u /* of what the pools hold, and it is worth going through all pages */
+#define WALK_NS     UINT64_C(20000000) /* at a time, for who is refused; the next one goes on with it */
+#define ROOM_BYTES  (UINT64_C(256) << 10) /* with which demotions go on */
 #define RETRY_MS    5u
 
 /* ---- one page ------------------------------------------------------------------------------ */
@@ -238,25 +242,48 @@ static int collect(void *ctx, struct zc_entry *e)
     return 0;
 }
 
-/* Goes on with the walk, at least a little.  Return: whether it is through. */
+/* For a page's second copy: charged are first copies, too, until their grace period is over. */
+static void make_room(struct zcache *cache, struct zc_thread *th, int rc, uint64_t deadline_ns)
+{
+    if (rc == -ENOSPC) {
+        (void)zc_epoch_drain_until(th->epoch, deadline_ns);
+        return;
+    }
+    for (unsigned i = 0; i < cache->topo.n_nodes;
+         i++) { /* new pages took the place of those to be moved */
+        cache->compact_stayed += zc_pool_recall_leaving(cache->pool[i]);
+    }
+}
+
+/* Whether it is the capacity that leaves no room for a second copy, and not just a tenant's limit. */
+static bool is_full(struct zcache *cache)
+{
+    return !zc_quota_has_room(&cache->account, cache->opt.page_max_bytes, ZC_QUOTA_RECLAIM);
+}
+
+/*
+ * Goes on with the walk, at least a little, until there is no room for a second copy.  Return: whether it is
+ * through.
+ */
 static bool move_all(struct zcache *cache, struct zc_thread *th, uint64_t deadline_ns)
 {
     struct batch b;
+    bool full = false;
     bool more;
 
     do {
-        bool refused = false;
-
         b.n = 0;
         more = zc_index_walk(cache->index, &cache->compact_at, collect, &b) != 0;
-        for (unsigned i = 0; i < b.n; i++) {
-            refused = move_page(cache, th, &b.page[i]) != 0 || refused;
-        }
-        if (refused) { /* what was moved before is what is missing */
-            (void)zc_epoch_drain_until(th->epoch, deadline_ns);
+        for (unsigned i = 0; i < b.n && !full; i++) {
+            int rc = move_page(cache, th, &b.page[i]);
+
+            if (rc != 0) {
+                make_room(cache, th, rc, deadline_ns);
+                full = move_page(cache, th, &b.page[i]) == -ENOSPC && is_full(cache);
+            }
         }
         zc_core_maintain(cache, th);
-    } while (more && zc_plat_now_ns() < deadline_ns);
+    } while (more && !full && zc_plat_now_ns() < deadline_ns);
     return !more;
 }
 
@@ -288,21 +315,24 @@ static uint64_t rest_times(struct zcache *cache)
 }
 
 /* The walk is through: how long to leave it at that.  What wins little is tried later and later. */
-static void rest(struct zcache *cache)
+static void rest(struct zcache *cache, uint64_t won)
 {
-    uint64_t ns = atomic_load(&cache->compact_rest_ns);
-    bool vain = cache->compact_won <= cache->compact_promised / 4;
+    uint64_t least = ZC_MAX(cache->compact_promised / 4, resident(cache) / WON_SHARE);
+    uint64_t now = zc_plat_now_ns();
+    uint64_t ns = 0;
 
-    ns = vain ? ZC_MIN(ZC_MAX(ns, REST_MIN_NS) * 2, REST_MAX_NS) : 0;
-    atomic_store(&cache->compact_rest_ns, ns);
-    ns = ZC_MAX(cache->compact_cpu_ns * rest_times(cache), ns);
-    atomic_store(&cache->compact_ns, zc_plat_now_ns() + ns);
+    if (won <= least) {
+        ns = ZC_MIN(ZC_MAX(cache->compact_rest_ns, REST_MIN_NS) * 2, REST_MAX_NS);
+    }
+    cache->compact_rest_ns = ns;
+    atomic_store(&cache->compact_vain_ns, now + ns);
+    atomic_store(&cache->compact_ns, now + ZC_MAX(cache->compact_cpu_ns * rest_times(cache), ns));
 }
 
 static void begin(struct zcache *cache)
 {
     cache->compact_at = (struct zc_index_cursor){0, 0};
-    cache->compact_won = cache->compact_cpu_ns = 0;
+    cache->compact_stayed = cache->compact_cpu_ns = 0;
     for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
         cache->compact_promised += zc_pool_begin_leaving(cache->pool[i]);
     }
@@ -310,10 +340,12 @@ static void begin(struct zcache *cache)
 
 static void end(struct zcache *cache)
 {
+    uint64_t stayed = cache->compact_stayed;
+
     for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
-        zc_pool_end_leaving(cache->pool[i]);
+        stayed += zc_pool_end_leaving(cache->pool[i]);
     }
-    rest(cache);
+    rest(cache, zc_sub_sat(cache->compact_promised, stayed));
     cache->compact_promised = 0;
 }
 
@@ -321,7 +353,6 @@ static void end(struct zcache *cache)
 static bool walk_on(struct zcache *cache, struct zc_thread *th, uint64_t deadline_ns)
 {
     uint64_t cpu_ns = zc_plat_thread_cpu_ns();
-    uint64_t before = resident(cache);
     bool resumed = cache->compact_promised > 0;
     bool through = true;
 
@@ -332,7 +363,6 @@ static bool walk_on(struct zcache *cache, struct zc_thread *th, uint64_t deadlin
         through = move_all(cache, th, deadline_ns);
         (void)zc_epoch_drain_until(th->epoch, deadline_ns);
     }
-    cache->compact_won += zc_sub_sat(before, resident(cache));
     cache->compact_cpu_ns += zc_plat_thread_cpu_ns() - cpu_ns;
     if (through) {
         end(cache);
@@ -361,14 +391,29 @@ int zc_compact(struct zcache *cache,
 
 /* ---- when ---------------------------------------------------------------------------------- */
 
-uint64_t zc_compact_when(struct zcache *cache)
+static bool is_sparse(struct zcache *cache)
 {
     uint64_t room = excess(cache);
 
-    if (!zc_core_is_sparse(cache, room, zc_sub_sat(resident(cache), room))) {
-        return 0;
+    return zc_core_is_sparse(cache, room, zc_sub_sat(resident(cache), room));
+}
+
+uint64_t zc_compact_when(struct zcache *cache)
+{
+    return is_sparse(cache) ? ZC_MAX(atomic_load(&cache->compact_ns), 1) : 0;
+}
+
+bool zc_compact_for_demotions(struct zcache *cache, struct zc_thread *th)
+{
+    uint64_t now = zc_plat_now_ns();
+    uint64_t freed;
+
+    if (!th->pool_refused || atomic_load(&cache->compact_vain_ns) > now || !is_sparse(cache)) {
+        return false;
     }
-    return ZC_MAX(atomic_load(&cache->compact_ns), 1);
+    th->pool_refused = false;
+    return zc_compact(cache, th, now + WALK_NS, &freed) == 0 &&
+           resident(cache) + ROOM_BYTES <= atomic_load(&cache->bound.max);
 }
 
 bool zc_compact_make_room(struct zcache *cache,

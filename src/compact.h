@@ -28,6 +28,16 @@ int zc_compact(struct zcache *cache,
 uint64_t zc_compact_when(struct zcache *cache);
 
 /**
+ * zc_compact_for_demotions() - compact if that is why pages cannot get smaller: the pools are at their bound.
+ *
+ * Pages that get smaller leave holes behind, in slabs that nothing of their new size can use: to win these
+ * back is what makes the room.
+ *
+ * Return: whether there is room now.
+ */
+bool zc_compact_for_demotions(struct zcache *cache, struct zc_thread *th);
+
+/**
  * zc_compact_make_room() - an allocation failed: compact, or wait for who does.
  * @flags: of the call: NOWAIT.
  *

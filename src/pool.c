@@ -534,15 +534,28 @@ uint64_t zc_pool_begin_leaving(struct zc_pool *pool)
     return bytes;
 }
 
-void zc_pool_end_leaving(struct zc_pool *pool)
+static uint64_t for_each_class(struct zc_pool *pool, uint64_t (*act)(struct zc_slabs *slabs))
 {
+    uint64_t pages = 0;
+
     for (unsigned i = 0; i < ZC_CLASS_COUNT; i++) {
         struct zc_pool_class *c = &pool->size_class[i];
 
         zc_lock_acquire(&c->lock);
-        zc_slabs_end_leaving(&c->slabs);
+        pages += act(&c->slabs);
         zc_lock_release(&c->lock);
     }
+    return pages * ZC_POOL_PAGE;
+}
+
+uint64_t zc_pool_recall_leaving(struct zc_pool *pool)
+{
+    return for_each_class(pool, zc_slabs_recall);
+}
+
+uint64_t zc_pool_end_leaving(struct zc_pool *pool)
+{
+    return for_each_class(pool, zc_slabs_end_leaving);
 }
 
 bool zc_pool_is_leaving(const void *ptr)

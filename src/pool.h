@@ -90,8 +90,14 @@ unsigned zc_pool_node(const void *ptr);
  * Return: what the pool gives back if all their objects are moved.
  */
 uint64_t zc_pool_begin_leaving(struct zc_pool *pool);
-/** zc_pool_end_leaving() - those that have not got empty serve again. */
-void zc_pool_end_leaving(struct zc_pool *pool);
+/**
+ * zc_pool_recall_leaving() - where others took the room for what is to be moved, some of them serve again.
+ *
+ * Return: their bytes.
+ */
+uint64_t zc_pool_recall_leaving(struct zc_pool *pool);
+/** zc_pool_end_leaving() - those that have not got empty serve again.  Return: their bytes. */
+uint64_t zc_pool_end_leaving(struct zc_pool *pool);
 /** zc_pool_is_leaving() - whether a live object lies in such a slab; may be out of date. */
 bool zc_pool_is_leaving(const void *ptr);
 

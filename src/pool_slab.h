@@ -190,16 +190,49 @@ static inline uint64_t zc_slabs_begin_leaving(struct zc_slabs *slabs, uint64_t l
     return won;
 }
 
-/** zc_slabs_end_leaving() - what has not got empty serves again. */
-static inline void zc_slabs_end_leaving(struct zc_slabs *slabs)
+/**
+ * zc_slabs_recall() - where the others have no place left, half of the leaving slabs serve again, the fullest.
+ *
+ * Return: their pages.
+ */
+static inline uint64_t zc_slabs_recall(struct zc_slabs *slabs)
 {
+    struct zc_list *leaving = &slabs->group[ZC_SLAB_LEAVING];
+    uint64_t pages = 0;
+    uint64_t n = 0;
+    struct zc_list *it;
+
+    if (slabs->groups != 0) {
+        return 0;
+    }
+    ZC_LIST_FOR_EACH (it, leaving) {
+        n++;
+    }
+    for (n = (n + 1) / 2; n > 0;
+         n--) { /* the emptiest were put there first, each before the others */
+        struct zc_slab *slab = ZC_CONTAINER_OF(zc_list_next(leaving), struct zc_slab, link);
+
+        pages += slab->n_pages;
+        zc_slabs_remove(slabs, slab);
+        zc_slabs_add(slabs, slab);
+    }
+    return pages;
+}
+
+/** zc_slabs_end_leaving() - what has not got empty serves again.  Return: its pages. */
+static inline uint64_t zc_slabs_end_leaving(struct zc_slabs *slabs)
+{
+    uint64_t stayed = 0;
+
     while (!zc_list_empty(&slabs->group[ZC_SLAB_LEAVING])) {
         struct zc_slab *slab =
             ZC_CONTAINER_OF(zc_list_next(&slabs->group[ZC_SLAB_LEAVING]), struct zc_slab, link);
 
+        stayed += slab->n_pages;
         zc_slabs_remove(slabs, slab);
         zc_slabs_add(slabs, slab);
     }
+    return stayed;
 }
 
 /** zc_slabs_fullest() - the fullest slab that has room, NULL if none has. */

@@ -38,9 +38,8 @@
 #include "tier.h"
 #include "weigh.h"
 
-#define BATCH      32u
-#define BATCH_MIN  4u
-#define COMPACT_NS UINT64_C(20000000) /* a walk through the slabs is gone on with the next time */
+#define BATCH     32u
+#define BATCH_MIN 4u
 
 struct zc_reclaim zc_reclaim_begin(struct zcache *cache,
                                    struct zc_thread *th,
@@ -68,23 +67,6 @@ struct budgets {
 };
 
 /* ---- demote -------------------------------------------------------------------------------- */
-
-/*
- * The pools are at their bound, so there was no room for a new form.  Pages that get smaller leave holes
- * behind, in slabs that nothing of their new size can use: to win these back is what makes the room.
- */
-static bool compacted(struct zc_reclaim *r)
-{
-    uint64_t when = zc_compact_when(r->cache);
-    uint64_t now = zc_plat_now_ns();
-    uint64_t freed = 0;
-
-    if (!r->thread->pool_refused || when == 0 || when > now) {
-        return false;
-    }
-    r->thread->pool_refused = false;
-    return zc_compact(r->cache, r->thread, now + COMPACT_NS, &freed) == 0 && freed > 0;
-}
 
 static uint64_t demote_one(struct zc_reclaim *r,
                            struct zc_entry *e,
@@ -148,7 +130,7 @@ static uint64_t demote_batch(struct zc_reclaim *r,
     left->evict[below] += n;
     r->tried += n;
     zc_core_maintain(r->cache, r->thread);
-    if (left->no_room && !last_resort && compacted(r)) {
+    if (left->no_room && !last_resort && zc_compact_for_demotions(r->cache, r->thread)) {
         left->no_room = false;
     }
     return freed;

@@ -423,6 +423,8 @@ ZCACHE_API int zcache_get_many(struct zcache_tenant *tenant,
  * Pages that were deleted or became smaller leave holes. This moves the pages around them together,
  * while others read and write them, so that resident memory follows the charge. The background
  * thread does it by itself when it pays; a call is for moments when memory is wanted elsewhere.
+ * Each page that moves is charged twice for a moment: where the capacity has no room for that, a call
+ * ends early, and the next one goes on from there.
  * Pinned pages, and pages being written, stay where they are.
  *
  * Return: 0; -EBUSY a compaction is under way; -EINVAL; -ESHUTDOWN; -ENOMEM.

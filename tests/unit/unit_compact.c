@@ -188,6 +188,44 @@ static void it_goes_on_where_its_time_was_over(void **state)
     teardown(&f);
 }
 
+/* Nearly all that may be charged is: a few pages move, then their first copies have to be gone. */
+static void a_second_copy_has_room_when_others_first_is_gone(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f, PLAIN);
+    put_all(&f, N);
+    delete_most(&f, N);
+    const uint64_t sparse = excess(&f);
+    const uint64_t taken = use_up(&f.cache->account);
+    give_back(&f.cache->account, 32 << 10);
+    assert_true(compact(&f) > sparse / 2);
+    give_back(&f.cache->account, taken - (32 << 10));
+    expect_all(&f, N);
+    teardown(&f);
+}
+
+/* Where nothing at all may be charged it ends at once, and goes on when it can. */
+static void without_room_for_one_it_waits(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    setup(&f, PLAIN ",keep=0");
+    put_all(&f, N);
+    delete_most(&f, N);
+    const uint64_t sparse = excess(&f);
+    const uint64_t taken = use_up(&f.cache->account);
+    assert_int_equal(compact(&f), 0);
+    assert_int_equal(zc_stat_read(f.t->stat, ZC_C_compact_moves), 0);
+    assert_true(f.cache->compact_promised != 0); /* the walk is still under way */
+    give_back(&f.cache->account, taken);
+    assert_true(compact(&f) > sparse / 2);
+    expect_all(&f, N);
+    teardown(&f);
+}
+
 static void compressed_pages_move_as_they_are(void **state)
 {
     unsigned char buf[PAGE];
@@ -455,6 +493,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sparse_slabs_get_empty),
         cmocka_unit_test(it_goes_on_where_its_time_was_over),
+        cmocka_unit_test(a_second_copy_has_room_when_others_first_is_gone),
+        cmocka_unit_test(without_room_for_one_it_waits),
         cmocka_unit_test(compressed_pages_move_as_they_are),
         cmocka_unit_test(records_move_too),
         cmocka_unit_test(what_is_held_stays),

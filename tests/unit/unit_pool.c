@@ -400,6 +400,66 @@ static void few_objects_leave_a_large_slab(void **state)
     }
 }
 
+/* Others took the room outside of the slabs that are leaving: half of these serve again, the fullest. */
+static void leaving_slabs_are_called_back(void **state)
+{
+    enum {
+        N = 4000
+    };
+    struct zc_pool *pool = *state;
+    const size_t size = 2000;
+    char *objects[N];
+    char *more[N];
+    unsigned n_more = 0;
+    uint64_t leaving = 0;
+    uint64_t left = 0;
+    uint64_t before;
+
+    for (unsigned i = 0; i < N; i++) {
+        objects[i] = alloc(pool, size);
+    }
+    for (unsigned i = 0; i < N; i++) {
+        if (i % 4 != 0) {
+            zc_pool_free(objects[i], size);
+        }
+    }
+    assert_true(zc_pool_begin_leaving(pool) > 0);
+    assert_int_equal(zc_pool_recall_leaving(pool), 0); /* the others have room */
+    for (unsigned i = 0; i < N; i += 4) {
+        leaving += zc_pool_is_leaving(objects[i]) ? 1 : 0;
+    }
+    before = usage_of(pool).resident;
+    while (usage_of(pool).resident == before) { /* the last one needs a slab of its own */
+        more[n_more++] = alloc(pool, size);
+    }
+    zc_pool_free(more[--n_more], size);
+    const uint64_t recalled = zc_pool_recall_leaving(pool);
+    assert_true(recalled > 0);
+    assert_null(zc_pool_verify(pool));
+    for (unsigned i = 0; i < N; i += 4) {
+        left += zc_pool_is_leaving(objects[i]) ? 1 : 0;
+    }
+    assert_in_range(left, leaving / 4, leaving * 3 / 4);
+    before = usage_of(pool).resident;
+    for (unsigned i = 0; i < N; i += 4) { /* what is still leaving finds room there */
+        if (zc_pool_is_leaving(objects[i])) {
+            char *moved = alloc(pool, size);
+
+            zc_pool_free(objects[i], size);
+            objects[i] = moved;
+        }
+    }
+    assert_true(usage_of(pool).resident < before);
+    assert_int_equal(zc_pool_end_leaving(pool), 0); /* none stayed */
+    assert_null(zc_pool_verify(pool));
+    for (unsigned i = 0; i < N; i += 4) {
+        zc_pool_free(objects[i], size);
+    }
+    while (n_more > 0) {
+        zc_pool_free(more[--n_more], size);
+    }
+}
+
 static void the_tightest_chunk_serves(void **state)
 {
     struct zc_pool *pool = *state;
@@ -1011,6 +1071,7 @@ int main(void)
         TEST(the_fullest_slab_serves),
         TEST(slabs_grow_with_their_class),
         TEST(few_objects_leave_a_large_slab),
+        TEST(leaving_slabs_are_called_back),
         TEST(the_tightest_chunk_serves),
         TEST(freed_memory_leaves_the_process),
         TEST(a_lone_object_keeps_only_its_slab),

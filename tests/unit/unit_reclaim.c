@@ -201,6 +201,7 @@ static void room_is_made_for_smaller_forms(void **state)
     drain(f.cache);
     f.cache->opt.raw_percent = 0;
     atomic_store(&bound->max, atomic_load(&bound->resident));
+    atomic_store(&f.cache->compact_ns, UINT64_MAX); /* that it is not time yet is for idle hours */
     struct zc_reclaim r = begin(&f, ZC_RECLAIM_DEMOTE_ONLY);
     const uint64_t freed = zc_reclaim_tenant(&r, f.t, 15 * MIB);
     (void)zc_reclaim_end(&r, PAST);
