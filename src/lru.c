@@ -51,7 +51,7 @@ void zc_lru_init(struct zc_lru *lru)
         lru->unshrunk[t] = (struct zc_tier_sum){0};
     }
     lru->n_isolated = 0;
-    lru->full_eighths = 0;
+    lru->full_eighths = lru->raw_spared = 0;
 }
 
 void zc_lru_use_probation(struct zc_lru *lru, const struct zc_ghost *ghost)
@@ -466,6 +466,7 @@ static bool is_spared_locked(struct zc_lru *lru, struct zc_entry *e, unsigned mo
     if (uses == 0) {
         return false;
     }
+    lru->raw_spared += zc_entry_tier(e) == ZCACHE_TIER_RAW ? 1 : 0;
     switch (zc_lru_queue(e)) {
     case ZC_QUEUE_NEW:
         zc_entry_set_uses(e, 0);
@@ -615,6 +616,16 @@ void zc_lru_forms(struct zc_lru *lru, struct zc_tier_sum out[ZCACHE_TIERS])
         move_sum(&out[ZCACHE_TIER_RAW], &out[t], &lru->unshrunk[t]);
     }
     zc_lock_release(&lru->lock);
+}
+
+uint64_t zc_lru_raw_spared(struct zc_lru *lru)
+{
+    uint64_t n;
+
+    zc_lock_acquire(&lru->lock);
+    n = lru->raw_spared;
+    zc_lock_release(&lru->lock);
+    return n;
 }
 
 static const char *verify_list_locked(struct zc_lru *lru, unsigned list)

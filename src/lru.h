@@ -69,6 +69,7 @@ struct zc_lru {
     uint64_t n_isolated;
     uint64_t pages[ZC_LISTS]; /* listed, or isolated and to be listed there */
     uint64_t full_eighths;    /* eighths of the pages that there are when some have to leave */
+    uint64_t raw_spared;      /* uses for which pages stayed raw, so far */
     struct zc_tier_sum sum[ZCACHE_TIERS];
     struct zc_tier_sum unshrunk[ZCACHE_TIERS]; /* the part of it that is still raw */
 };
@@ -226,6 +227,13 @@ void zc_lru_sums(struct zc_lru *lru, struct zc_tier_sum out[ZCACHE_TIERS], uint6
 
 /** zc_lru_forms() - the gauges by the form of the bytes instead: raw is raw on whichever list. */
 void zc_lru_forms(struct zc_lru *lru, struct zc_tier_sum out[ZCACHE_TIERS]);
+
+/**
+ * zc_lru_raw_spared() - how often so far a page at the oldest end of a raw list stayed there for a use.
+ *
+ * A page that is used again and again counts three times, at most, for each of its ways through the list.
+ */
+uint64_t zc_lru_raw_spared(struct zc_lru *lru);
 
 /** zc_lru_verify() - list lengths against counts.  Return: NULL; or what is wrong. */
 const char *zc_lru_verify(struct zc_lru *lru);

@@ -20,8 +20,9 @@
  *
  * Hits of a page at a boundary are the geometric mean of those on both sides, by form, of the last four
  * intervals or so: they fall steeply along the lists, and hot pages of the one side must not count for
- * its last page.  Beyond the last boundary are the pages that left: of these as many are remembered as
- * there are pages, so what came back of them is by page, too.
+ * its last page.  Some raw pages are hit hundreds of times while they go through the list; of these hits only
+ * those count for which a page at its oldest end keeps its place, three for each way through it.  Beyond the last boundary are the pages that left: of these as many are remembered as
+ * there are pages, at first as many as left, so what came back of them is by page, too.
  *
  * The idea of giving memory to where the next bytes bring most is that of utility-based cache partitioning
  * (Qureshi and Patt, MICRO 2006); that hits of what is remembered beyond the end tell about it is ARC's
@@ -93,8 +94,7 @@ bool zc_share_due(struct zc_share *s, uint64_t evicted, uint64_t pages)
     if (!take(s)) {
         return false;
     }
-    due = !s->begun ||
-          zc_sub_sat(evicted, s->evicted_before) >= ZC_MAX(pages / INTERVAL_PART, INTERVAL_MIN);
+    due = zc_sub_sat(evicted, s->evicted_before) >= ZC_MAX(pages / INTERVAL_PART, INTERVAL_MIN);
     give(s);
     return due;
 }
@@ -162,7 +162,7 @@ static void measure(const struct zc_share *s, const struct zc_share_look *l, str
         m->ns[t] = time_of(l, (enum zcache_tier)t);
         m->hits[t] = zc_mul_div(s->hits[t], PAGE_UNIT, ZC_MAX(l->pages[t], 1));
     }
-    m->gone = zc_mul_div(s->returned, PAGE_UNIT, ZC_MAX(all, 1));
+    m->gone = zc_mul_div(s->returned, PAGE_UNIT, ZC_MAX(ZC_MIN(l->evicted, all), 1));
     if (!l->knows_returned) {
         m->gone = zc_mul_div(s->hits[0] + s->hits[1] + s->hits[2], PAGE_UNIT, ZC_MAX(all, 1)) / 4;
     }
@@ -259,7 +259,7 @@ void zc_share_judge(struct zc_share *s, const struct zc_share_look *look)
         note(&s->hits[t], &s->hits_before[t], look->hits[t]);
     }
     note(&s->returned, &s->returned_before, look->returned);
-    if (first) { /* what was before began at another time */
+    if (first) { /* what is hit while nothing leaves is not to be compared with what comes back */
         s->hits[0] = s->hits[1] = s->hits[2] = s->returned = 0;
     } else {
         measure(s, look, &m);

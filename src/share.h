@@ -15,8 +15,8 @@
 #define ZC_SHARE_ONE     UINT32_C(6553600) /* all of them */
 
 /* Where the shares begin, and what they stay within: something is left in every tier to be measured. */
-#define ZC_SHARE_RAW     (ZC_SHARE_ONE / 10)
-#define ZC_SHARE_FAST    (ZC_SHARE_ONE / 10)
+#define ZC_SHARE_RAW     (ZC_SHARE_ONE / 20)
+#define ZC_SHARE_FAST    (ZC_SHARE_ONE / 20)
 #define ZC_SHARE_MIN     (ZC_SHARE_PERCENT / 2)
 #define ZC_SHARE_MAX     (ZC_SHARE_ONE - ZC_SHARE_ONE / 10)
 
@@ -24,7 +24,8 @@
 
 /** struct zc_share_look - what is known at one moment; counts are of all there ever was. */
 struct zc_share_look {
-    uint64_t hits[ZCACHE_TIERS];  /* of pages in the form of each tier */
+    uint64_t hits
+        [ZCACHE_TIERS]; /* of pages in the form of each tier; raw: for which they stayed there */
     uint64_t pages[ZCACHE_TIERS]; /* in that form */
     uint64_t bytes[ZCACHE_TIERS]; /* that these take */
     uint64_t raw_bytes;           /* of all pages, as the caller sees them */

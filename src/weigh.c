@@ -2,7 +2,7 @@
 /*
  * weigh.c - gathers what the shares and the worth of a tenant's tiers are judged by.
  *
- *     counters of hits, by form    -.
+ *     counters of hits, by form    -.      (of raw pages: uses found at the list's oldest end)
  *     sampled times of gets, p50    |
  *     lists' gauges, by form        +-->  share: which part of the bytes raw and fast may be
  *     returns known to the ghost    |
@@ -85,6 +85,7 @@ static void add_forms(struct zcache_tenant *t, struct zc_share_look *look)
         struct zc_tier_sum sums[ZCACHE_TIERS];
 
         zc_lru_forms(t->lru[node], sums);
+        look->hits[ZCACHE_TIER_RAW] += zc_lru_raw_spared(t->lru[node]);
         for (int tier = 0; tier < ZCACHE_TIERS; tier++) {
             look->pages[tier] += sums[tier].pages;
             look->bytes[tier] += sums[tier].allocated_bytes;
@@ -96,8 +97,7 @@ static void add_forms(struct zcache_tenant *t, struct zc_share_look *look)
 static void judge_shares(struct zcache_tenant *t, uint64_t n_evicted)
 {
     struct zc_share_look look = {
-        .hits = {zc_stat_read(t->stat, ZC_C_get_hits_raw),
-                 zc_stat_read(t->stat, ZC_C_get_hits_fast),
+        .hits = {0, zc_stat_read(t->stat, ZC_C_get_hits_fast),
                  zc_stat_read(t->stat, ZC_C_get_hits_dense)},
         .page_bytes = zc_pool_round(sizeof(struct zc_entry)),
         .evicted = n_evicted,

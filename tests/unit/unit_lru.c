@@ -242,6 +242,29 @@ static void a_new_version_of_the_same_size_stays(void **state)
     teardown(f);
 }
 
+/* Once for each look that finds a use, however many there were; only of raw pages. */
+static void uses_for_which_pages_stay_raw_are_counted(void **state)
+{
+    struct fixture *f = setup();
+
+    (void)state;
+    insert_range(f, ZCACHE_TIER_RAW, 0, 3);
+    insert_range(f, ZCACHE_TIER_FAST, 3, 6);
+    for (unsigned i = 0; i < 100; i++) {
+        (void)zc_entry_use(&f->entry[0], false);
+        (void)zc_entry_use(&f->entry[3], false);
+    }
+    assert_int_equal(isolate(f, ZCACHE_TIER_RAW, ZC_ISOLATE_CHANCE, 1), 1);
+    assert_ptr_equal(f->out[0], &f->entry[1]);
+    assert_int_equal(zc_lru_raw_spared(&f->lru), 1);
+    assert_int_equal(isolate(f, ZCACHE_TIER_FAST, ZC_ISOLATE_CHANCE, 1), 1);
+    assert_ptr_equal(f->out[0], &f->entry[4]);
+    assert_int_equal(zc_lru_raw_spared(&f->lru), 1);
+    putback(f, &f->entry[1], true);
+    putback(f, &f->entry[4], true);
+    teardown(f);
+}
+
 static void an_isolated_page_follows_its_tier_at_putback(void **state)
 {
     struct fixture *f = setup();
@@ -1071,6 +1094,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(advice_moves_a_page_between_the_queues),
         cmocka_unit_test(an_isolated_page_follows_advice_at_putback),
         cmocka_unit_test(a_new_version_of_the_same_size_stays),
+        cmocka_unit_test(uses_for_which_pages_stay_raw_are_counted),
         cmocka_unit_test(an_isolated_page_follows_its_tier_at_putback),
         cmocka_unit_test(isolating_takes_the_oldest_or_the_newest),
         cmocka_unit_test(a_referenced_page_has_a_second_chance),

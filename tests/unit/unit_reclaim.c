@@ -110,7 +110,7 @@ static void work_ahead_of_need_demotes_the_surplus_only(void **state)
     struct fixture f;
 
     (void)state;
-    setup(&f, "start_percent=100");
+    setup(&f, "start_percent=100,raw_percent=10,fast_percent=10");
     put_n(f.t, 80, ZCACHE_CLEAN);
     const uint64_t before = zc_quota_used(f.t->account);
     struct zc_reclaim r = begin(&f, ZC_RECLAIM_DEMOTE_ONLY);

@@ -43,6 +43,17 @@ static struct world new_world(uint64_t miss_ns)
     return w;
 }
 
+/* The densest tier there is has what the others leave. */
+static bool is_last(const struct world *w, int tier)
+{
+    bool last = true;
+
+    for (int t = tier + 1; t < ZCACHE_TIERS; t++) {
+        last = last && !w->look.exists[t];
+    }
+    return last;
+}
+
 static uint64_t part(const struct world *w, enum zcache_tier tier)
 {
     return zc_share_part(&w->share, tier);
@@ -77,7 +88,7 @@ static void interval(struct world *w)
     w->look.raw_bytes = 0;
     for (int t = 0; t < ZCACHE_TIERS; t++) {
         uint64_t bytes =
-            t == ZCACHE_TIER_DENSE
+            is_last(w, t)
                 ? room
                 : ZC_MIN(room, zc_mul_div(BYTES, part(w, (enum zcache_tier)t), ZC_SHARE_ONE));
 
