@@ -58,6 +58,7 @@
 
 #include "check.h"
 #include "codec.h"
+#include "mathx.h"
 
 #define FRAME_HEAD       2
 #define BLOCK_HEAD       3
@@ -257,9 +258,10 @@ static int decode(void *context,
 
 /* ---- dictionaries --------------------------------------------------------------------------------- */
 
-#define SEGMENT_BYTES 512u /* fastCover's k: what it takes from the samples at a time */
-#define DMER_BYTES    8u   /* its d: what it counts */
-#define PAGE_TYPICAL  4096u
+#define SEGMENT_BYTES  512u /* fastCover's k: what it takes from the samples at a time */
+#define DMER_BYTES     8u   /* its d: what it counts */
+#define PAGE_TYPICAL   4096u
+#define TABLE_LOG2_MIN 10u
 #define LEVEL_TRAINED                                                                              \
     3 /* higher ones take up to 70 MiB for training and gain next to nothing by it */
 
@@ -325,9 +327,20 @@ static void prepared_free(void *opaque)
     }
 }
 
+/* The library's tables are for much larger dictionaries, too: a place for each byte is enough. */
+static ZSTD_compressionParameters encoder_params(int level, size_t len)
+{
+    ZSTD_compressionParameters params = ZSTD_getCParams(level, PAGE_TYPICAL, len);
+    const unsigned log2 = zc_log2_floor(2 * len - 1);
+
+    params.hashLog = ZC_MIN(params.hashLog, ZC_MAX(log2, TABLE_LOG2_MIN));
+    params.chainLog = ZC_MIN(params.chainLog, ZC_MAX(log2 - 1, TABLE_LOG2_MIN));
+    return params;
+}
+
 static void *encoder_create(const struct zc_mem *mem, int level, const void *content, size_t len)
 {
-    const ZSTD_compressionParameters params = ZSTD_getCParams(level, PAGE_TYPICAL, len);
+    const ZSTD_compressionParameters params = encoder_params(level, len);
     const size_t room = ZSTD_estimateCDictSize_advanced(len, params, ZSTD_dlm_byRef);
     struct prepared *p = prepared_alloc(mem, room);
 

@@ -4,8 +4,8 @@
  *
  * Memory.  Page memory (entries, payloads) is reserved on a tenant's account by whoever allocates
  * it and refunded here when it is freed.  Metadata (index, tenants, threads, batches) is charged to
- * the root; a part of the capacity is prepaid for it at open, so that a full cache can still
- * register a thread or write a page back.  Beyond that, metadata reserves like everything else.
+ * the root; at the end of open a part of the capacity is prepaid for more of it, so that a full cache can
+ * still register a thread or write a page back.  Beyond that, metadata reserves like everything else.
  *
  *     capacity   |  pages ... | slack | prepaid for metadata |
  *
@@ -28,13 +28,14 @@
 #include "fault.h"
 #include "mathx.h"
 
-/* Prepaid: 1/32 of the capacity, enough for the zstd contexts of some threads at common sizes. */
-#define PREPAID_SHARE  32u
-#define PREPAID_MIN    (UINT64_C(192) << 10)
+/* Prepaid, beside what is there at open: the zstd contexts of a thread or some, at common sizes. */
+#define PREPAID_SHARE  128u
+#define PREPAID_MIN    (UINT64_C(256) << 10) /* in a small cache an eighth of it at most */
 #define PREPAID_MAX    (UINT64_C(8) << 20)
 #define SAVE_BYTES     (UINT64_C(64) << 10)
 #define SAVE_REST_NS   UINT64_C(1000000000)
-#define LIMBO_BYTES    (UINT64_C(64) << 10)
+#define LIMBO_SHARE    512u /* of the capacity, that may be retired before somebody looks after it */
+#define LIMBO_MAX      (UINT64_C(64) << 10)
 #define LOG_WINDOW_NS  UINT64_C(1000000000)
 #define LOG_PER_WINDOW 10u
 
@@ -597,14 +598,22 @@ static int make_pools(struct zcache *cache)
 
 static void make_mem(struct zcache *cache)
 {
-    cache->prepaid_max =
-        ZC_MIN(ZC_MAX(cache->opt.capacity_bytes / PREPAID_SHARE, PREPAID_MIN), PREPAID_MAX);
-    if (zc_quota_reserve(&cache->account, cache->prepaid_max, ZC_QUOTA_RECLAIM) == NULL) {
-        atomic_store(&cache->prepaid, cache->prepaid_max);
-    }
     for (int k = 0; k < ZC_MEM_KINDS; k++) {
         cache->mem[k] =
             (struct zc_core_mem){.mem = {meta_alloc, meta_free, &cache->mem[k]}, .cache = cache};
+    }
+}
+
+/* What is there at open has paid for itself: this is for what comes when the cache is full. */
+static void prepay(struct zcache *cache)
+{
+    uint64_t capacity = cache->opt.capacity_bytes;
+    uint64_t bytes = ZC_MIN(ZC_MAX(capacity / PREPAID_SHARE, PREPAID_MIN), PREPAID_MAX);
+
+    bytes = ZC_MIN(bytes, capacity / 8);
+    if (zc_quota_reserve(&cache->account, bytes, ZC_QUOTA_RECLAIM) == NULL) {
+        cache->prepaid_max = bytes;
+        atomic_store(&cache->prepaid, bytes);
     }
 }
 
@@ -641,7 +650,8 @@ int zc_core_init(struct zcache *cache)
     zc_cond_init(&cache->bell.cond);
     make_mem(cache);
     if (rc == 0) {
-        rc = zc_epoch_create(zc_core_mem(cache, ZC_MEM_THREAD), free_retired, cache, LIMBO_BYTES,
+        rc = zc_epoch_create(zc_core_mem(cache, ZC_MEM_THREAD), free_retired, cache,
+                             ZC_MIN(cache->opt.capacity_bytes / LIMBO_SHARE, LIMBO_MAX),
                              &cache->epoch);
     }
     if (rc == 0) {
@@ -664,6 +674,9 @@ int zc_core_init(struct zcache *cache)
     if (rc == 0) {
         cache->spare = zc_thread_make(&cache->threads);
         rc = cache->spare == NULL ? -ENOMEM : 0;
+    }
+    if (rc == 0) {
+        prepay(cache);
     }
     return rc;
 }

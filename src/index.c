@@ -46,7 +46,7 @@
 
 #define SHARDS_MIN    4u
 #define SHARDS_MAX    64u
-#define SHARD_ENTRIES 4096u /* a shard is worth its 4 KiB from about here */
+#define SHARD_ENTRIES 16384u /* at most; so 4 KiB of a shard are 1/256 of a capacity or less */
 #define FIRST_BUCKETS ZC_SEGMENT_BUCKETS
 #define LOOKS_MAX     64u /* of a lookup without the lock; a split takes about as long */
 #define LAST_CELL     (ZC_BUCKET_CELLS - 1)

@@ -31,6 +31,7 @@
 
 #include "fault.h"
 
+#define CAPACITY_MIN   (UINT64_C(16) << 20) /* in a smaller cache it would take more than it saves */
 #define CAPACITY_SHARE 512u                 /* of the capacity is the largest dictionary */
 #define BYTES_MIN      (UINT64_C(16) << 10) /* a smaller dictionary is not worth it */
 #define SAMPLE_TIMES   24u                  /* bytes of a sample, of the dictionary's */
@@ -61,7 +62,7 @@ int zc_train_create(struct zcache *cache)
     uint64_t bytes = ZC_MIN(cache->opt.dictionary_bytes, capacity / CAPACITY_SHARE);
     struct zc_train *train;
 
-    if (bytes < BYTES_MIN) {
+    if (capacity < CAPACITY_MIN || bytes < BYTES_MIN) {
         return 0;
     }
     train = mem->alloc(mem->ctx, sizeof(*train));

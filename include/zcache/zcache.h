@@ -109,8 +109,8 @@ enum zcache_huge_pages {
  *                      10000; the system is looked at 16 times as often, at most once a second and
  *                      at least 20 times.
  * @dictionary_bytes:   largest dictionary for the dense tier's codec, if that can use one, as "zstd" can;
- *                      0 to 1 MiB, default 112 KiB, and never more than 1/512 of the capacity; below 16 KiB
- *                      there is none.  They are trained in the background from what is demoted, and kept
+ *                      0 to 1 MiB, default 112 KiB, and never more than 1/512 of the capacity; below 16 KiB,
+ *                      or in a cache below 16 MiB, there is none.  They are trained in the background from what is demoted, and kept
  *                      where they gain.
  * @keep_bytes:         emptied memory that stays resident for what comes next, default 1 MiB; the rest goes
  *                      back to the system at once.

@@ -3,7 +3,7 @@
  * Samples, training and dictionaries without memory: pages go dense without a dictionary, nothing is kept of
  * what was begun, it is counted, and tried again.
  *
- * A cache of 8 MiB with pages of 4 KiB has dictionaries of 16 KiB, trained from the 768 KiB (192 pages) that
+ * A cache of 16 MiB with pages of 4 KiB has dictionaries of 32 KiB, trained from the 1.5 MiB (384 pages) that
  * are demoted first.
  */
 #include <inttypes.h>
@@ -13,7 +13,7 @@
 #include "tier.h"
 #include "train.h"
 
-#define LEARN   192u
+#define LEARN   384u
 #define FIRST   5u                             /* requests that are refused, */
 #define LAST    (TEST_SLOWDOWN > 1 ? 8u : 20u) /* and these at the end */
 #define OPTIONS "page_max=4K,raw_percent=100,start_percent=100,fast=none"
@@ -42,7 +42,7 @@ static void put(struct zcache *cache, unsigned first, unsigned n)
 
 static struct zcache *begin(void)
 {
-    struct zcache *cache = open_cache(8 * MIB, NULL, OPTIONS);
+    struct zcache *cache = open_cache(16 * MIB, NULL, OPTIONS);
 
     REQUIRE(cache->train != NULL);
     zc_train_hurry(cache);

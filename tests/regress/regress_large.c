@@ -59,7 +59,7 @@ static void learn_from(uint64_t n, size_t len)
     uint64_t bytes = n * len / 2;
     struct script_thread t;
 
-    cache = open_cache(8 * MIB, NULL, "raw_percent=0,fast=none,start_percent=100,page_max=262144");
+    cache = open_cache(16 * MIB, NULL, "raw_percent=0,fast=none,start_percent=100,page_max=524288");
     root = zcache_root(cache);
     for (uint64_t i = 0; i < n; i++) {
         REQUIRE_EQUAL(put_large(i, len), 0);
@@ -74,14 +74,14 @@ static void learn_from(uint64_t n, size_t len)
 static void a_few_make_no_dictionary(void **state)
 {
     (void)state;
-    learn_from(20, 100 * KIB);
+    learn_from(40, 100 * KIB);
 }
 
 /* The sample has room for one of these: the next one takes its place. */
 static void one_fills_a_sample(void **state)
 {
     (void)state;
-    learn_from(8, 200 * KIB);
+    learn_from(16, 400 * KIB);
 }
 
 /* Between the low mark and the limit there is less room than such a page takes. */

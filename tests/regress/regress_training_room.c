@@ -10,7 +10,7 @@
 #include "support.h"
 #include "train.h"
 
-#define CAPACITY (8 * MIB)
+#define CAPACITY (16 * MIB)
 #define OPTIONS  "page_max=4096,start_percent=100"
 
 static struct zcache *cache;
