@@ -12,7 +12,11 @@
  * That is the hard case: keys that are skewed are found in the CPU's caches.  What is put comes from a few
  * pages of the corpus, which stay in the CPU's cache for all alike.  Before the measurement each cache gets
  * the same number of operations to warm up.
+ *
+ * Beside it is a table that does nothing but find a page ("bare", for one thread), and RocksDB's raw caches
+ * with room for half as much again: how they grow tells what of the growth is the machine's.
  */
+#include "bare_table.h"
 #include "cached.h"
 #include "command.h"
 #include "fail.h"
@@ -32,6 +36,7 @@
 #define DRAWS_FEW    (1u << 13) /* with --pages: to see that it runs */
 #define MANY         64u
 #define STILL_POLLS  20u
+#define RIVALS       3u
 
 struct crowd {
     struct cached cached;
@@ -128,6 +133,72 @@ static int op_many(void *ctx, uint32_t draw, struct scratch *scratch)
     return zcache_get_many(m->tenant, m->page, MANY, ZCACHE_PEEK);
 }
 
+/* ---- beside it ----------------------------------------------------------------------------------- */
+
+struct rival {
+    struct peer *peer; /* NULL: it is the bare table */
+    struct bare_table *table;
+    const struct corpus *corpus;
+    size_t keys;
+};
+
+static int rival_put(const struct rival *r, size_t key, bool fresh, struct scratch *scratch)
+{
+    const unsigned char *page = corpus_page(r->corpus, key % SOURCES);
+
+    return r->peer != NULL ? r->peer->ops->put(r->peer->ctx, key, page, fresh, scratch)
+                           : bare_table_put(r->table, key, page);
+}
+
+static int op_rival_put(void *ctx, uint32_t draw, struct scratch *scratch)
+{
+    const struct rival *r = ctx;
+
+    return rival_put(r, (size_t)((uint64_t)draw * r->keys >> 32), false, scratch);
+}
+
+static int op_rival_get(void *ctx, uint32_t draw, struct scratch *scratch)
+{
+    const struct rival *r = ctx;
+    const size_t key = (size_t)((uint64_t)draw * r->keys >> 32);
+
+    return r->peer != NULL ? r->peer->ops->get(r->peer->ctx, key, scratch->page, scratch)
+                           : bare_table_get(r->table, key, scratch->page);
+}
+
+/* False: it does not keep so many. */
+static bool rival_fill(const struct rival *r, const char *name)
+{
+    for (size_t i = 0; i < r->keys; i++) {
+        if (i % (1u << 17) == 0) {
+            progress_show("%s: %zu of %zu pages put", name, i, r->keys);
+        }
+        if (rival_put(r, i, true, NULL) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Whether all pages are there, and right. */
+static bool rival_keeps(struct rival *r)
+{
+    const size_t bytes = r->corpus->page_bytes;
+    struct scratch scratch = {.page = must_alloc_aligned(bytes)};
+    bool kept = true;
+
+    for (size_t i = 0; i < r->keys && kept; i++) {
+        const int rc = r->peer != NULL ? r->peer->ops->get(r->peer->ctx, i, scratch.page, &scratch)
+                                       : bare_table_get(r->table, i, scratch.page);
+
+        kept = rc == 0 && memcmp(scratch.page, corpus_page(r->corpus, i % SOURCES), bytes) == 0;
+    }
+    free(scratch.page);
+    return kept;
+}
+
+/* ---- zcache -------------------------------------------------------------------------------------- */
+
 /* Until no more of its memory gets to be in huge pages. */
 static void settle(const struct crowd *c)
 {
@@ -180,35 +251,93 @@ static void crowd_close(struct crowd *c)
     free(c->tenant);
 }
 
-static void run_case(struct report *report,
-                     struct subject subject,
-                     const char *name,
-                     unsigned threads,
-                     struct crowd *crowd,
-                     unsigned n,
-                     const struct order *order)
-{
-    struct lineup l;
+/* What a case does, to zcache and to others; no @rival: they cannot. */
+struct operation {
+    const char *name;
+    struct subject zcache;
+    int (*rival)(void *ctx, uint32_t draw, struct scratch *scratch);
+};
 
-    if (!options_want_case(report->opts, name)) {
-        return;
-    }
-    lineup_begin(&l, report, name, threads);
+static void add_crowds(struct lineup *l, const struct operation *o, struct crowd *crowd, unsigned n)
+{
     for (unsigned i = 0; i < n; i++) {
         const struct zcache_stats stats = cached_stats(&crowd[i].cached);
+        struct subject subject = o->zcache;
         json_t *more;
 
         subject.name = "zcache";
         subject.detail = crowd[i].detail;
         subject.ctx = &crowd[i];
-        more = lineup_add(&l, subject);
+        more = lineup_add(l, subject);
         report_set_count(more, "pages", crowd[i].keys);
         report_set_count(more, "tenants", crowd[i].tenants);
         report_set_count(more, "pool_bytes", stats.cache.resident_bytes);
         report_set_count(more, "huge_bytes", stats.cache.huge_bytes);
     }
+}
+
+static void add_rival(struct lineup *l,
+                      const struct operation *o,
+                      enum peer_id id,
+                      const struct crowd *crowd,
+                      struct rival *r)
+{
+    const struct corpus *corpus = crowd->cached.corpus;
+    const struct peer_config config = {
+        .id = id,
+        .corpus = corpus,
+        .keys = crowd->keys,
+        .capacity_bytes = crowd->keys * (corpus->page_bytes + PAGE_COST) / 2 * 3 + (16u << 20)};
+
+    *r = (struct rival){.corpus = corpus, .keys = crowd->keys};
+    if (id == PEER_BARE) {
+        r->table = bare_table_open(crowd->keys, corpus->page_bytes);
+    } else if ((r->peer = lineup_open_peer(l, &config)) == NULL) {
+        return;
+    }
+    if (rival_fill(r, peer_names[id]) && rival_keeps(r)) {
+        report_set_count(lineup_add(l, (struct subject){.name = peer_names[id],
+                                                        .detail = crowd->detail,
+                                                        .ctx = r,
+                                                        .op = o->rival}),
+                         "pages", crowd->keys);
+    } else {
+        lineup_miss(l, id, "it does not keep all pages");
+    }
+}
+
+static void run_case(struct report *report,
+                     const struct operation *o,
+                     unsigned threads,
+                     struct crowd *crowd,
+                     unsigned n,
+                     const struct order *order)
+{
+    static const enum peer_id ids[] = {PEER_BARE, PEER_ROCKSDB_LRU, PEER_ROCKSDB_HCC};
+    struct rival rival[RIVALS][LIST_MAX];
+    struct lineup l;
+
+    if (!options_want_case(report->opts, o->name)) {
+        return;
+    }
+    lineup_begin(&l, report, o->name, threads);
+    add_crowds(&l, o, crowd, n);
+    for (unsigned p = 0; p < RIVALS; p++) {
+        for (unsigned i = 0; i < n; i++) {
+            rival[p][i] = (struct rival){.keys = 0};
+            if (o->rival != NULL && lineup_wants(&l, ids[p]) && l.n < SUBJECTS_MAX &&
+                (ids[p] != PEER_BARE || threads == 1)) {
+                add_rival(&l, o, ids[p], &crowd[i], &rival[p][i]);
+            }
+        }
+    }
     lineup_run(&l, order);
     lineup_end(&l);
+    for (unsigned i = 0; i < n; i++) {
+        if (rival[0][i].table != NULL) {
+            bare_table_close(rival[0][i].table);
+        }
+    }
 }
 
 /* Random numbers of 32 bits, which each cache maps to its pages. */
@@ -236,6 +365,12 @@ static void check(const struct bench_options *opts)
     }
 }
 
+static const struct operation operations[] = {
+    {"get-raw", {.op = op_get}, op_rival_get},
+    {"put-raw", {.op = op_put}, op_rival_put},
+    {"get-many", {.op = op_many, .thread_begin = many_begin, .thread_end = many_end}, NULL},
+};
+
 static void run(struct report *report, const struct corpus *corpus)
 {
     const struct bench_options *opts = report->opts;
@@ -249,16 +384,10 @@ static void run(struct report *report, const struct corpus *corpus)
         }
         report_time_columns(report);
         for (unsigned t = 0; t < opts->threads.n; t++) {
-            const unsigned threads = (unsigned)opts->threads.at[t];
-
-            run_case(report, (struct subject){.op = op_get}, "get-raw", threads, crowd,
-                     opts->keys.n, &order);
-            run_case(report, (struct subject){.op = op_put}, "put-raw", threads, crowd,
-                     opts->keys.n, &order);
-            run_case(
-                report,
-                (struct subject){.op = op_many, .thread_begin = many_begin, .thread_end = many_end},
-                "get-many", threads, crowd, opts->keys.n, &order);
+            for (unsigned o = 0; o < sizeof operations / sizeof operations[0]; o++) {
+                run_case(report, &operations[o], (unsigned)opts->threads.at[t], crowd, opts->keys.n,
+                         &order);
+            }
         }
         for (unsigned i = 0; i < opts->keys.n; i++) {
             crowd_close(&crowd[i]);
