@@ -4,8 +4,10 @@
  *
  *      size --> class (pool_class.h)         its slabs by fullness (pool_slab.h)
  *                 | lock                       +------+------+
- *                 | spares: empty slabs        | slab | slab | ...      lie in
- *                 |                            +------+------+
+ *                 |                            | slab | slab | ...      lie in
+ *               spares: empty slabs,           +------+------+
+ *               by their pages (pool_spare.h)
+ *                 |
  *               chunks (pool_chunk.h)        | head | run | run | free | run |   2 MiB each
  *                 | chunk lock
  *               source (pool_source.c)
@@ -13,20 +15,19 @@
  * Allocation
  *   1. Class of the size; above 128 KiB a run of pages of its own ("direct").
  *   2. The fullest slab that has room.
- *   3. None: a spare of the class; else a new slab, of a shape by how much the class has (pool_class.h),
- *      in the chunk whose longest free run is the shortest that will do.
+ *   3. None: a slab of a shape by how much the class has (pool_class.h): a spare of as many pages; else a new
+ *      one, in the chunk whose longest free run is the shortest that will do.
  *   4. No such chunk: a new one from the source.
  * Release
  *   5. Chunk by address, slab by page, class by slab.
- *   6. A slab that got empty goes back to its chunk, and its pages to the system.  Except that a
- *      class in use keeps some as spares, so that an object that comes and goes does not cost a
- *      system call and page faults each time.  A class with more frees in a row than what the pool may
- *      keep could have is shrinking: it keeps none, and neither does a compaction leave any.  All spares
- *      together are at most what the pool is told to keep, 1 MiB.
+ *   6. A slab that got empty becomes a spare, as long as all spares together are no more than what the pool is
+ *      told to keep, 1 MiB: whatever class comes next with as many pages has it without a system call, page
+ *      faults, or the interrupts by which other CPUs are told that pages are gone.  Else it goes back to its
+ *      chunk, and its pages to the system.  A compaction leaves no spares.
  *   7. A chunk without slabs goes back to the source; one stays.
  *   8. A full chunk may get a huge page, until a slab leaves it (pool_huge.c).
  *
- * Locks: one per class (rank pool) for its slabs, one (rank leaf) for the heads of all chunks.
+ * Locks: one per class (rank pool) for its slabs, one (rank leaf) for the heads of all chunks and the spares.
  * They are never held together, and neither is held during a system call.  Between class and chunk
  * a slab belongs to the thread that moves it.
  *
@@ -52,6 +53,7 @@
  *   - Chunks ordered by free pages, first fit: finding a run means to look into chunk after chunk
  *     that has the pages, but not in one piece.
  *   - Spares without a bound: up to a slab of each class.
+ *   - Spares by class: while sizes change some classes have what others go to the system for.
  */
 #include "pool.h"
 
@@ -68,6 +70,7 @@
 #include "pool_class.h"
 #include "pool_impl.h"
 #include "pool_slab.h"
+#include "pool_spare.h"
 
 static void gauge_add(_Atomic uint64_t *gauge, uint64_t n)
 {
@@ -80,7 +83,7 @@ static void gauge_sub(_Atomic uint64_t *gauge, uint64_t n)
 }
 
 /* ---------------------------------------------------------------------------------------------- */
-/* Chunks and slabs. */
+/* What is resident. */
 
 bool zc_pool_resident_add(struct zc_pool *pool, uint64_t bytes)
 {
@@ -116,6 +119,73 @@ void zc_pool_unusable_add(struct zc_pool *pool, uint64_t bytes)
     }
 }
 
+/* Bytes behind the last object; a direct object has all of its pages, a spare has no objects. */
+static uint64_t slab_tail(const struct zc_pool *pool, const struct zc_slab *slab)
+{
+    return slab->class_id >= ZC_CLASS_COUNT
+               ? 0
+               : zc_slab_bytes(slab) % pool->size_class[slab->class_id].slabs.object_bytes;
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+/* Spares. */
+
+/* 6. A slab without live objects, on no list and in no class's books.  False: there are enough. */
+static bool spare_keep(struct zc_pool *pool, struct zc_slab *slab)
+{
+    const uint64_t tail = slab_tail(pool, slab);
+    bool kept;
+
+    zc_lock_acquire(&pool->chunk_lock);
+    kept =
+        zc_pool_gauge(&pool->spare_bytes) + zc_slab_bytes(slab) <= zc_pool_gauge(&pool->keep_bytes);
+    if (kept) {
+        zc_spares_add(&pool->spares, slab);
+        gauge_add(&pool->spare_bytes, zc_slab_bytes(slab));
+    }
+    zc_lock_release(&pool->chunk_lock);
+    if (kept) {
+        zc_pool_unusable_add(pool, -tail);
+    }
+    return kept;
+}
+
+static struct zc_slab *spare_take(struct zc_pool *pool,
+                                  unsigned n_pages,
+                                  unsigned class_id,
+                                  unsigned shape)
+{
+    struct zc_slab *slab;
+
+    zc_lock_acquire(&pool->chunk_lock);
+    slab = zc_spares_take(&pool->spares, n_pages, class_id, shape);
+    if (slab != NULL) {
+        gauge_sub(&pool->spare_bytes, zc_slab_bytes(slab));
+    }
+    zc_lock_release(&pool->chunk_lock);
+    if (slab != NULL) {
+        zc_pool_unusable_add(pool, slab_tail(pool, slab));
+    }
+    return slab;
+}
+
+/* All of them go to @doomed, where their moves end. */
+static void spares_drop(struct zc_pool *pool, struct zc_list *doomed)
+{
+    struct zc_slab *slab;
+
+    zc_lock_acquire(&pool->chunk_lock);
+    while ((slab = zc_spares_any(&pool->spares)) != NULL) {
+        zc_pool_move_begin(pool);
+        gauge_sub(&pool->spare_bytes, zc_slab_bytes(slab));
+        zc_list_push_back(doomed, &slab->link);
+    }
+    zc_lock_release(&pool->chunk_lock);
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+/* Chunks and slabs. */
+
 static struct zc_chunk *chunk_create(struct zc_pool *pool)
 {
     struct zc_pool_region *region;
@@ -147,12 +217,21 @@ static void chunk_destroy(struct zc_pool *pool, struct zc_chunk *chunk)
     zc_pool_resident_sub(pool, ZC_CHUNK_HEAD_BYTES);
 }
 
-/* Bytes behind the last object; a direct object has all of its pages. */
-static uint64_t slab_tail(const struct zc_pool *pool, const struct zc_slab *slab)
+/* Bytes about to become resident: at the bound, those of spares that nobody wants become free for it. */
+static bool resident_add(struct zc_pool *pool, uint64_t bytes)
 {
-    return slab->class_id == ZC_CLASS_DIRECT
-               ? 0
-               : zc_slab_bytes(slab) % pool->size_class[slab->class_id].slabs.object_bytes;
+    struct zc_list doomed;
+
+    if (ZC_LIKELY(zc_pool_resident_add(pool, bytes))) {
+        return true;
+    }
+    zc_list_init(&doomed);
+    spares_drop(pool, &doomed);
+    if (zc_list_empty(&doomed)) {
+        return false;
+    }
+    zc_pool_destroy_slabs(pool, &doomed);
+    return zc_pool_resident_add(pool, bytes);
 }
 
 static struct zc_slab *slab_create(struct zc_pool *pool,
@@ -164,7 +243,7 @@ static struct zc_slab *slab_create(struct zc_pool *pool,
     struct zc_chunk *chunk;
     struct zc_slab *slab;
 
-    if (!zc_pool_resident_add(pool, bytes)) {
+    if (!resident_add(pool, bytes)) {
         return NULL;
     }
     zc_lock_acquire(&pool->chunk_lock);
@@ -265,60 +344,6 @@ static void class_count_locked(struct zc_pool_class *c, uint64_t change) ZC_REQU
     atomic_store_explicit(&c->live, zc_pool_gauge(&c->live) + change, memory_order_relaxed);
 }
 
-/*
- * 6. Keep an empty slab as a spare of its class, if the pool has not enough of them: a class's first up to
- * all that is to be kept, further ones up to half, so that one class does not have it all.
- */
-static bool spare_keep_locked(struct zc_pool *pool, struct zc_pool_class *c, struct zc_slab *slab)
-    ZC_REQUIRES(c->lock)
-{
-    const uint64_t keep = zc_pool_gauge(&pool->keep_bytes);
-    const uint64_t bytes = zc_slab_bytes(slab);
-    bool kept;
-
-    zc_lock_assert_held(&c->lock);
-    zc_pool_move_begin(pool);
-    kept = atomic_fetch_add_explicit(&pool->spare_bytes, bytes, memory_order_relaxed) + bytes <=
-           (zc_list_empty(&c->spares) ? keep : keep / 2);
-    if (kept) {
-        zc_list_push_front(&c->spares, &slab->link);
-    } else {
-        gauge_sub(&pool->spare_bytes, bytes);
-    }
-    zc_pool_move_end(pool);
-    return kept;
-}
-
-static struct zc_slab *spare_take_locked(struct zc_pool *pool, struct zc_pool_class *c)
-    ZC_REQUIRES(c->lock)
-{
-    struct zc_slab *slab;
-
-    zc_lock_assert_held(&c->lock);
-    if (zc_list_empty(&c->spares)) {
-        return NULL;
-    }
-    zc_pool_move_begin(pool);
-    slab = ZC_CONTAINER_OF(zc_list_next(&c->spares), struct zc_slab, link);
-    zc_list_del(&slab->link);
-    gauge_sub(&pool->spare_bytes, zc_slab_bytes(slab));
-    zc_pool_move_end(pool);
-    return slab;
-}
-
-/* All of them go to @doomed, where their moves end. */
-static void spares_drop_locked(struct zc_pool *pool,
-                               struct zc_pool_class *c,
-                               struct zc_list *doomed) ZC_REQUIRES(c->lock)
-{
-    struct zc_slab *slab;
-
-    while ((slab = spare_take_locked(pool, c)) != NULL) {
-        zc_pool_move_begin(pool);
-        zc_list_push_back(doomed, &slab->link);
-    }
-}
-
 void zc_pool_destroy_slabs(struct zc_pool *pool, struct zc_list *doomed)
 {
     while (!zc_list_empty(doomed)) {
@@ -331,25 +356,25 @@ void zc_pool_destroy_slabs(struct zc_pool *pool, struct zc_list *doomed)
 }
 
 /*
- * A slab for a class without room: its spare, or a new one, for which the lock is dropped.  Others
+ * A slab for a class without room: a spare, or a new one, for which the lock is dropped.  Others
  * may do the same meanwhile.  The caller takes an object from its own all the same, because a slab
  * that is never used would never get empty.
  */
 static struct zc_slab *class_grow_locked(struct zc_pool *pool, struct zc_pool_class *c)
     ZC_REQUIRES(c->lock)
 {
-    struct zc_slab *slab = spare_take_locked(pool, c);
-    unsigned shape;
+    const unsigned class_id = (unsigned)(c - pool->size_class);
+    const unsigned shape = zc_slabs_shape(&c->slabs);
+    const unsigned n_pages = c->slabs.shape[shape].pages;
+    struct zc_slab *slab;
 
     zc_lock_assert_held(&c->lock);
-    if (slab != NULL) {
-        zc_slabs_add(&c->slabs, slab);
-        return slab;
-    }
-    shape = zc_slabs_shape(&c->slabs);
     zc_lock_release(&c->lock);
     zc_pool_move_begin(pool);
-    slab = slab_create(pool, c->slabs.shape[shape].pages, (unsigned)(c - pool->size_class), shape);
+    slab = spare_take(pool, n_pages, class_id, shape);
+    if (slab == NULL) {
+        slab = slab_create(pool, n_pages, class_id, shape);
+    }
     zc_lock_acquire(&c->lock);
     if (slab != NULL) {
         zc_slabs_add(&c->slabs, slab);
@@ -373,33 +398,9 @@ static void *class_alloc(struct zc_pool *pool, struct zc_pool_class *c, size_t s
     if (slab != NULL) {
         object = zc_slabs_pop(&c->slabs, slab, size);
         class_count_locked(c, 1);
-        c->frees = 0;
     }
     zc_lock_release(&c->lock);
     return object;
-}
-
-/* Collect in @doomed what a class has too much, now that a slab is empty. */
-static void class_shrink_locked(struct zc_pool *pool,
-                                struct zc_pool_class *c,
-                                struct zc_slab *slab,
-                                struct zc_list *doomed) ZC_REQUIRES(c->lock)
-{
-    const uint64_t frees = ZC_MAX(zc_pool_gauge(&pool->keep_bytes) / zc_slab_bytes(slab), 1) *
-                           zc_slab_capacity(&c->slabs, slab);
-    const bool in_use = c->frees <= frees && zc_slab_group(slab) != ZC_SLAB_LEAVING;
-
-    zc_lock_assert_held(&c->lock);
-    zc_pool_move_begin(pool);
-    zc_slabs_remove(&c->slabs, slab);
-    if (in_use && spare_keep_locked(pool, c, slab)) {
-        zc_pool_move_end(pool);
-        return;
-    }
-    zc_list_push_back(doomed, &slab->link); /* its move ends when it is destroyed */
-    if (!in_use) {
-        spares_drop_locked(pool, c, doomed);
-    }
 }
 
 static void class_free(struct zc_pool *pool,
@@ -407,19 +408,26 @@ static void class_free(struct zc_pool *pool,
                        struct zc_slab *slab,
                        void *ptr)
 {
-    struct zc_list doomed;
+    bool empty;
+    bool leaves;
 
-    zc_list_init(&doomed);
     zc_lock_acquire(&c->lock);
     zc_slabs_push(&c->slabs, slab, ptr);
     class_count_locked(c, UINT64_MAX);
-    c->frees++;
-    if (slab->used == 0) {
-        class_shrink_locked(pool, c, slab, &doomed);
+    empty = slab->used == 0;
+    leaves = zc_slab_group(slab) == ZC_SLAB_LEAVING;
+    if (empty) {
+        zc_pool_move_begin(pool);
+        zc_slabs_remove(&c->slabs, slab); /* now it is ours */
     }
     zc_lock_release(&c->lock);
 
-    zc_pool_destroy_slabs(pool, &doomed);
+    if (empty) {
+        if (leaves || !spare_keep(pool, slab)) {
+            slab_destroy(pool, slab);
+        }
+        zc_pool_move_end(pool);
+    }
 }
 
 /* ---------------------------------------------------------------------------------------------- */
@@ -522,11 +530,11 @@ uint64_t zc_pool_begin_leaving(struct zc_pool *pool)
     uint64_t bytes = 0;
 
     zc_list_init(&doomed);
+    spares_drop(pool, &doomed);
     for (unsigned i = 0; i < ZC_CLASS_COUNT; i++) {
         struct zc_pool_class *c = &pool->size_class[i];
 
         zc_lock_acquire(&c->lock);
-        spares_drop_locked(pool, c, &doomed);
         bytes += zc_slabs_begin_leaving(&c->slabs, zc_pool_gauge(&c->live)) * ZC_POOL_PAGE;
         zc_lock_release(&c->lock);
     }
@@ -614,11 +622,11 @@ int zc_pool_create(unsigned node, int sys_node, struct zc_pool **out)
     zc_pool_keep(pool, ZC_POOL_KEEP);
     zc_lock_init(&pool->chunk_lock, ZC_RANK_leaf);
     zc_chunk_bins_init(&pool->bins);
+    zc_spares_init(&pool->spares);
     zc_huge_init(pool);
     for (unsigned i = 0; i < ZC_CLASS_COUNT; i++) {
         zc_lock_init(&pool->size_class[i].lock, ZC_RANK_pool);
         zc_slabs_init(&pool->size_class[i].slabs, i);
-        zc_list_init(&pool->size_class[i].spares);
     }
     pool->tag = ZC_TAG_POOL;
     *out = pool;
@@ -635,21 +643,11 @@ void zc_pool_bind(struct zc_pool *pool, struct zc_pool_bound *bound)
     pool->bound = bound;
 }
 
-static void destroy_spares(struct zc_pool *pool, struct zc_pool_class *c)
-{
-    struct zc_list doomed;
-
-    zc_list_init(&doomed);
-    zc_lock_acquire(&c->lock);
-    spares_drop_locked(pool, c, &doomed);
-    zc_lock_release(&c->lock);
-    zc_pool_destroy_slabs(pool, &doomed);
-}
-
 void zc_pool_destroy(struct zc_pool **pool_ptr)
 {
     struct zc_pool *pool = *pool_ptr;
     struct zc_chunk *empty;
+    struct zc_list doomed;
 
     *pool_ptr = NULL;
     if (pool == NULL) {
@@ -657,8 +655,10 @@ void zc_pool_destroy(struct zc_pool **pool_ptr)
     }
     ZC_ASSERT(pool->tag == ZC_TAG_POOL);
     pool->tag = 0;
+    zc_list_init(&doomed);
+    spares_drop(pool, &doomed);
+    zc_pool_destroy_slabs(pool, &doomed);
     for (unsigned i = 0; i < ZC_CLASS_COUNT; i++) {
-        destroy_spares(pool, &pool->size_class[i]);
         zc_lock_fini(&pool->size_class[i].lock);
     }
     empty = zc_chunk_bins_find(&pool->bins, ZC_CHUNK_RUN_MAX);

@@ -15,12 +15,11 @@
 #include "pool_chunk.h"
 #include "pool_class.h"
 #include "pool_slab.h"
+#include "pool_spare.h"
 
 /** struct zc_pool_class - one size class. */
 struct zc_pool_class {
     _Alignas(ZC_CACHE_LINE) struct zc_lock lock;
-    uint32_t frees;        /* under lock: since the last allocation */
-    struct zc_list spares; /* under lock: empty slabs */
     _Atomic uint64_t live; /* objects; relaxed, written under lock */
     struct zc_slabs slabs; /* under lock, but what is set once */
 };
@@ -43,13 +42,14 @@ struct zc_pool {
     _Atomic uint64_t mapped;
     _Atomic uint64_t unusable;     /* heads of chunks, tails of slabs, free pages of huge chunks */
     _Atomic uint64_t direct_bytes; /* direct objects */
-    _Atomic uint64_t spare_bytes;  /* spares of all classes */
+    _Atomic uint64_t spare_bytes;  /* spares; written under chunk_lock */
     _Atomic uint64_t keep_bytes;   /* of them at most; no gauge */
     _Atomic uint64_t moves_begun;  /* slabs between class and chunk: zc_pool_verify() reads */
     _Atomic uint64_t moves_done;   /* them to know whether it can compare totals */
     struct zc_lock chunk_lock;
     unsigned n_empty;          /* under chunk_lock: chunks without slabs, at most one */
     struct zc_chunk_bins bins; /* under chunk_lock, as every head of a chunk in it */
+    struct zc_spares spares;   /* under chunk_lock */
     struct zc_pool_huge huge;
     struct zc_pool_class size_class[ZC_CLASS_COUNT];
 };

@@ -32,7 +32,7 @@
 
 /* What the walk found. */
 struct census {
-    uint64_t class_bytes; /* slabs of classes, with their spares */
+    uint64_t class_bytes; /* slabs of classes */
     uint64_t spare_bytes;
     uint64_t tail_bytes; /* behind the last objects of slabs */
     uint64_t used_bytes; /* pages that chunks gave to slabs */
@@ -104,23 +104,12 @@ static const char *group_wrong(const struct zc_slabs *slabs,
     return NULL;
 }
 
-static const char *spare_wrong(const struct zc_slabs *slabs,
-                               const struct zc_slab *spare,
-                               struct census *census)
-{
-    census->class_bytes += zc_slab_bytes(spare);
-    census->spare_bytes += zc_slab_bytes(spare);
-    census->tail_bytes += zc_slab_bytes(spare) % slabs->object_bytes;
-    return spare->used == 0 ? slab_wrong(slabs, spare) : "a spare is in use";
-}
-
 static const char *class_wrong(struct zc_pool *pool, unsigned id, struct census *census)
 {
     struct zc_pool_class *c = &pool->size_class[id];
     const char *wrong = NULL;
     struct zc_slabs found = {.n_pages = 0, .room = 0};
     uint64_t live = 0;
-    struct zc_list *it;
 
     zc_lock_acquire(&c->lock);
     for (unsigned g = 0; g <= ZC_SLAB_LEAVING && wrong == NULL; g++) {
@@ -128,11 +117,6 @@ static const char *class_wrong(struct zc_pool *pool, unsigned id, struct census 
     }
     if (wrong == NULL && (found.n_pages != c->slabs.n_pages || found.room != c->slabs.room)) {
         wrong = "a class's count of slabs is wrong";
-    }
-    ZC_LIST_FOR_EACH (it, &c->spares) {
-        if (wrong == NULL) {
-            wrong = spare_wrong(&c->slabs, ZC_CONTAINER_OF(it, struct zc_slab, link), census);
-        }
     }
     if (wrong == NULL && live != zc_pool_gauge(&c->live)) {
         wrong = "a class's count of objects is wrong";
@@ -221,6 +205,29 @@ static const char *bin_wrong(const struct zc_pool *pool, unsigned bin, struct ce
     return NULL;
 }
 
+/* Spares of @n_pages. */
+static const char *spares_wrong(const struct zc_spares *spares,
+                                unsigned n_pages,
+                                struct census *census)
+{
+    const struct zc_list *run = &spares->run[n_pages];
+    const bool marked = (spares->used[n_pages / 64] >> n_pages % 64 & 1) != 0;
+    struct zc_list *it;
+
+    if (marked == zc_list_empty(run)) {
+        return "the map of spares is wrong";
+    }
+    ZC_LIST_FOR_EACH (it, run) {
+        const struct zc_slab *spare = ZC_CONTAINER_OF(it, struct zc_slab, link);
+
+        if (spare->used != 0 || spare->class_id != ZC_CLASS_SPARE || spare->n_pages != n_pages) {
+            return "a spare is in use, or in the wrong list";
+        }
+        census->spare_bytes += zc_slab_bytes(spare);
+    }
+    return NULL;
+}
+
 static const char *chunks_wrong(struct zc_pool *pool, struct census *census)
 {
     const char *wrong = NULL;
@@ -228,6 +235,9 @@ static const char *chunks_wrong(struct zc_pool *pool, struct census *census)
     zc_lock_acquire(&pool->chunk_lock);
     for (unsigned i = 0; i <= ZC_CHUNK_RUN_MAX && wrong == NULL; i++) {
         wrong = bin_wrong(pool, i, census);
+    }
+    for (unsigned n = 0; n <= ZC_SLAB_PAGES_MAX && wrong == NULL; n++) {
+        wrong = spares_wrong(&pool->spares, n, census);
     }
     if (wrong == NULL && (census->empty != pool->n_empty || pool->n_empty > 1)) {
         wrong = "the count of chunks without slabs is wrong";
@@ -240,8 +250,9 @@ static const char *chunks_wrong(struct zc_pool *pool, struct census *census)
 
 static const char *totals_wrong(const struct zc_pool *pool, const struct census *census)
 {
-    if (census->class_bytes + zc_pool_gauge(&pool->direct_bytes) != census->used_bytes) {
-        return "a slab is in no class";
+    if (census->class_bytes + census->spare_bytes + zc_pool_gauge(&pool->direct_bytes) !=
+        census->used_bytes) {
+        return "a slab is in no class and no spare";
     }
     if (census->spare_bytes != zc_pool_gauge(&pool->spare_bytes)) {
         return "the count of spare bytes is wrong";

@@ -372,6 +372,7 @@ static void few_objects_leave_a_large_slab(void **state)
     char *objects[N];
     uint64_t before;
 
+    zc_pool_keep(pool, 0);
     for (unsigned i = 0; i < N; i++) {
         objects[i] = alloc(pool, size);
     }
@@ -533,6 +534,7 @@ static void a_lone_object_keeps_only_its_slab(void **state)
     const size_t size = 2048;
     void *objects[N];
 
+    zc_pool_keep(pool, 0);
     for (unsigned i = 0; i < N; i++) {
         objects[i] = alloc(pool, size);
     }
@@ -542,7 +544,7 @@ static void a_lone_object_keeps_only_its_slab(void **state)
             zc_pool_free(objects[i], size);
         }
     }
-    /* The class shrinks, so it has no spare; the chunk, and one without slabs, have heads. */
+    /* The chunk, and one without slabs, have heads. */
     assert_int_equal(usage_of(pool).resident,
                      zc_slab_bytes(zc_chunk_slab(zc_chunk_of(objects[N / 2]), objects[N / 2])) +
                          2 * ZC_CHUNK_HEAD_BYTES);
@@ -582,7 +584,7 @@ static void spares_are_bounded(void **state)
                 SPARE_MAX + usage_of(pool).mapped / ZC_POOL_CHUNK * ZC_CHUNK_HEAD_BYTES);
 }
 
-/* Slabs of one class that come and go: as many stay as are to be kept, and serve again. */
+/* Slabs that come and go: as many stay as are to be kept. */
 static void spares_are_as_many_as_are_to_be_kept(void **state)
 {
     enum {
@@ -610,12 +612,62 @@ static void spares_are_as_many_as_are_to_be_kept(void **state)
         }
         heads = usage_of(pool).mapped / ZC_POOL_CHUNK * ZC_CHUNK_HEAD_BYTES;
         assert_true(usage_of(pool).resident - heads <= keep[k]);
-        assert_true(usage_of(pool).resident - heads >= ZC_MIN(keep[k] / 2, full - heads) * 9 / 10);
+        assert_true(usage_of(pool).resident - heads >= ZC_MIN(keep[k], full - heads) * 9 / 10);
         assert_null(zc_pool_verify(pool));
         assert_int_equal(zc_pool_begin_leaving(pool), 0); /* a compaction leaves none */
         zc_pool_end_leaving(pool);
         assert_true(usage_of(pool).resident <= 2 * ZC_CHUNK_HEAD_BYTES);
     }
+}
+
+/* A spare serves whatever class wants as many pages, as if it were new. */
+static void a_spare_serves_every_class(void **state)
+{
+    struct zc_pool *pool = *state;
+    struct object o = object_make(pool, 1000, 1);
+    const struct zc_pool_usage usage = usage_of(pool);
+    const unsigned pages = zc_class_slab_pages(zc_pool_round(1000), 0);
+    unsigned n = 0;
+
+    for (size_t size = 64; size <= 4096; size += 64) {
+        if (zc_class_slab_pages(zc_pool_round(size), 0) != pages) {
+            continue;
+        }
+        object_end(&o);
+        assert_int_equal(usage_of(pool).resident, usage.resident);
+        assert_null(zc_pool_verify(pool));
+        o = object_make(pool, size, (unsigned char)n++);
+        assert_int_equal(usage_of(pool).resident, usage.resident);
+        assert_int_equal(usage_of(pool).allocated, zc_pool_round(size));
+        assert_null(zc_pool_verify(pool));
+    }
+    assert_true(n > 16);
+    object_end(&o);
+}
+
+/* At the bound it is not in the way of a class that wants other slabs. */
+static void at_the_bound_spares_make_room(void **state)
+{
+    struct zc_pool_bound bound = {.max = UINT64_MAX};
+    struct zc_pool *pool = *state;
+    char *small;
+    char *large;
+
+    zc_pool_bind(pool, &bound);
+    small = alloc(pool, 100);
+    for (unsigned i = 0; i < 64; i++) { /* spares of many sizes */
+        const size_t size = (i + 1) * 3 * ZC_POOL_PAGE / 2;
+
+        zc_pool_free(alloc(pool, size), size);
+    }
+    assert_true(zc_pool_gauge(&pool->spare_bytes) > MIB / 2);
+    atomic_store(&bound.max, zc_pool_gauge(&bound.resident));
+    large = zc_pool_alloc(pool, 110000);
+    assert_non_null(large);
+    assert_true(zc_pool_gauge(&bound.resident) <= zc_pool_gauge(&bound.max));
+    assert_null(zc_pool_verify(pool));
+    zc_pool_free(large, 110000);
+    zc_pool_free(small, 100);
 }
 
 static void sources_give_aligned_chunks_back(void **state)
@@ -709,6 +761,7 @@ static void refused_memory_is_reported(void **state)
     if (UNDER_ASAN || UNDER_TSAN) {
         skip(); /* a sanitizer needs its address space */
     }
+    zc_pool_keep(pool, 0); /* spares hold on to their chunks' address space */
     assert_int_equal(getrlimit(RLIMIT_AS, &old), 0);
     for (size_t k = 0; k < ZC_ARRAY_SIZE(sizes); k++) {
         unsigned n = 0;
@@ -1078,6 +1131,8 @@ int main(void)
         TEST(an_object_that_comes_and_goes_keeps_its_slab),
         TEST(spares_are_bounded),
         TEST(spares_are_as_many_as_are_to_be_kept),
+        TEST(a_spare_serves_every_class),
+        TEST(at_the_bound_spares_make_room),
         cmocka_unit_test(sources_give_aligned_chunks_back),
 #ifdef ZCACHE_TEST_HOOKS
         TEST(without_a_chunk_there_is_no_object),
