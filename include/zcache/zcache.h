@@ -79,8 +79,8 @@ enum zcache_huge_pages {
  * @dense_codec:        codec of the dense tier; "" is "zstd:3"; "none" turns it off.
  * @start_percent:      charge from which the shrinker compresses ahead of need, of capacity,
  *                      default 60; 100 turns that off.
- * @background_percent: charge that wakes the shrinker, of capacity, default 95.
- * @low_percent:        charge down to which it works then, default 90; start <= low < background,
+ * @background_percent: charge that wakes the shrinker, of capacity, default 97.
+ * @low_percent:        charge down to which it works then, default 95; start <= low < background,
  *                      where start is not 100.
  * @full_policy:        at the capacity itself, default ZCACHE_FULL_WAIT.
  * @max_stall_ms:       longest wait of any call for room, a write or another thread, 1 to 3600000,
@@ -161,7 +161,7 @@ struct zcache_options {
 
 #define ZCACHE_OPTIONS_INIT                                                                        \
     {                                                                                              \
-        sizeof(struct zcache_options), 0, 65536, ZCACHE_AUTO, ZCACHE_AUTO, 60, 95, 90,             \
+        sizeof(struct zcache_options), 0, 65536, ZCACHE_AUTO, ZCACHE_AUTO, 60, 97, 95,             \
             ZCACHE_FULL_WAIT, 10000, 256, 32, 64, "lz4", "zstd:3", NULL, NULL, NULL, 5,            \
             ZCACHE_PRESSURE_OFF, 25, 95, 85, 10, 10000, 114688, 1048576, 3, ZCACHE_POLICY_S3FIFO,  \
             ZCACHE_AUTO, ZCACHE_HUGE_PAGES_AUTO                                                    \

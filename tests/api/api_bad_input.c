@@ -671,8 +671,8 @@ static void forked_child_is_refused(void **state)
     X(-EINVAL, "option.raw_percent", opts.raw_percent = 101)                                       \
     X(-EINVAL, "option.fast_percent", opts.fast_percent = 101)                                     \
     X(-EINVAL, "option.start_percent", opts.start_percent = 101)                                   \
-    X(-EINVAL, "option.start_percent", opts.start_percent = 91)                                    \
-    X(-EINVAL, "option.low_percent", opts.low_percent = 95)                                        \
+    X(-EINVAL, "option.start_percent", opts.start_percent = 96)                                    \
+    X(-EINVAL, "option.low_percent", opts.low_percent = 97)                                        \
     X(-EINVAL, "option.background_percent", opts.background_percent = 101)                         \
     X(-EINVAL, "option.full", opts.full_policy = (enum zcache_full_policy)3)                       \
     X(-EINVAL, "option.huge_pages", opts.huge_pages = (enum zcache_huge_pages)2)                   \

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-#define PLAIN "fast=none,dense=none"
+#define PLAIN "fast=none,dense=none,background_percent=95,low_percent=90"
 #define BATCH 16 /* pages, where the test says so */
 
 static struct zcache_tenant *open_with(struct zcache_tenant *parent,

@@ -316,11 +316,11 @@ static void messages_name_option_value_and_rule(void **state)
     X("fast", (void)memset(opts.fast_codec, 'a', sizeof(opts.fast_codec)))                         \
     X("fast", (void)strcpy(opts.fast_codec, "lz4:"))                                               \
     X("dense", (void)strcpy(opts.dense_codec, "Zstd"))                                             \
-    X("start_percent", opts.start_percent = 91)                                                    \
+    X("start_percent", opts.start_percent = 96)                                                    \
     X("start_percent", opts.start_percent = 101)                                                   \
     X("background_percent", opts.background_percent = 0)                                           \
     X("background_percent", opts.background_percent = 101)                                         \
-    X("low_percent", opts.low_percent = 95)                                                        \
+    X("low_percent", opts.low_percent = 97)                                                        \
     X("low_percent", opts.low_percent = 100)                                                       \
     X("full", opts.full_policy = (enum zcache_full_policy)3)                                       \
     X("policy", opts.policy = (enum zcache_policy)2)                                               \
