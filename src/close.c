@@ -302,6 +302,9 @@ int zc_close_tenant(struct zcache_tenant *t, struct zc_thread *th, enum zcache_c
         zc_tenant_cancel_close(t);
         return rc;
     }
+    for (unsigned i = 0; i < t->cache->topo.n_nodes; i++) {
+        zc_pool_trim(t->cache->pool[i]); /* who closes a tenant wants its memory elsewhere */
+    }
     zc_tenant_finish_close(t);
     return 0;
 }

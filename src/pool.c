@@ -23,7 +23,7 @@
  *   6. A slab that got empty becomes a spare, as long as all spares together are no more than what the pool is
  *      told to keep, 1 MiB: whatever class comes next with as many pages has it without a system call, page
  *      faults, or the interrupts by which other CPUs are told that pages are gone.  Else it goes back to its
- *      chunk, and its pages to the system.  A compaction leaves no spares.
+ *      chunk, and its pages to the system.  A compaction leaves no spares, nor does the close of a tenant.
  *   7. A chunk without slabs goes back to the source; one stays.
  *   8. A full chunk may get a huge page, until a slab leaves it (pool_huge.c).
  *
@@ -526,11 +526,9 @@ unsigned zc_pool_node(const void *ptr)
 
 uint64_t zc_pool_begin_leaving(struct zc_pool *pool)
 {
-    struct zc_list doomed;
     uint64_t bytes = 0;
 
-    zc_list_init(&doomed);
-    spares_drop(pool, &doomed);
+    zc_pool_trim(pool);
     for (unsigned i = 0; i < ZC_CLASS_COUNT; i++) {
         struct zc_pool_class *c = &pool->size_class[i];
 
@@ -538,7 +536,6 @@ uint64_t zc_pool_begin_leaving(struct zc_pool *pool)
         bytes += zc_slabs_begin_leaving(&c->slabs, zc_pool_gauge(&c->live)) * ZC_POOL_PAGE;
         zc_lock_release(&c->lock);
     }
-    zc_pool_destroy_slabs(pool, &doomed);
     return bytes;
 }
 
@@ -638,6 +635,15 @@ void zc_pool_keep(struct zc_pool *pool, uint64_t bytes)
     atomic_store_explicit(&pool->keep_bytes, bytes, memory_order_relaxed);
 }
 
+void zc_pool_trim(struct zc_pool *pool)
+{
+    struct zc_list doomed;
+
+    zc_list_init(&doomed);
+    spares_drop(pool, &doomed);
+    zc_pool_destroy_slabs(pool, &doomed);
+}
+
 void zc_pool_bind(struct zc_pool *pool, struct zc_pool_bound *bound)
 {
     pool->bound = bound;
@@ -647,7 +653,6 @@ void zc_pool_destroy(struct zc_pool **pool_ptr)
 {
     struct zc_pool *pool = *pool_ptr;
     struct zc_chunk *empty;
-    struct zc_list doomed;
 
     *pool_ptr = NULL;
     if (pool == NULL) {
@@ -655,9 +660,7 @@ void zc_pool_destroy(struct zc_pool **pool_ptr)
     }
     ZC_ASSERT(pool->tag == ZC_TAG_POOL);
     pool->tag = 0;
-    zc_list_init(&doomed);
-    spares_drop(pool, &doomed);
-    zc_pool_destroy_slabs(pool, &doomed);
+    zc_pool_trim(pool);
     for (unsigned i = 0; i < ZC_CLASS_COUNT; i++) {
         zc_lock_fini(&pool->size_class[i].lock);
     }

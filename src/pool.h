@@ -58,6 +58,9 @@ void zc_pool_bind(struct zc_pool *pool, struct zc_pool_bound *bound);
 /** zc_pool_keep() - how many bytes of empty slabs may stay resident, for the next allocations. */
 void zc_pool_keep(struct zc_pool *pool, uint64_t bytes);
 
+/** zc_pool_trim() - what is kept for the next allocations goes back to the system now.  No lock held. */
+void zc_pool_trim(struct zc_pool *pool);
+
 /** zc_pool_destroy() - every object must have been freed; returns all memory. */
 void zc_pool_destroy(struct zc_pool **pool);
 

@@ -163,9 +163,30 @@ static void the_close_of_the_cache_hears_of_the_last_one_out(void **state)
     script_join(&closer);
 }
 
+/* What the pools keep for the next pages is as much as a small tenant had. */
+static void a_close_keeps_none_of_the_memory(void **state)
+{
+    const uint64_t n = 200;
+    struct zcache *cache = open_cache(64 * MIB, NULL, PLAIN ",keep=4M,start_percent=100");
+    struct zcache_tenant *root = zcache_root(cache);
+    struct zcache_tenant *t = open_tenant(root, "t", ZCACHE_UNLIMITED);
+
+    (void)state;
+    for (uint64_t i = 0; i < n; i++) {
+        assert_int_equal(put_page(t, key_of(1, i), 1, FILL_RANDOM, ZCACHE_CLEAN), 0);
+    }
+    const uint64_t charge = stats_of(t).gauge.charge_bytes;
+    const uint64_t resident = stats_of(root).cache.resident_bytes;
+    assert_true(charge >= n * PAGE);
+    assert_int_equal(zcache_tenant_close(t, ZCACHE_CLOSE_DISCARD), 0);
+    assert_true(stats_of(root).cache.resident_bytes <= resident - charge * 9 / 10);
+    close_cache(cache);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_close_keeps_none_of_the_memory),
         cmocka_unit_test(a_close_waits_for_reclaim),
         cmocka_unit_test(a_close_waits_for_the_end_of_completions),
         cmocka_unit_test(a_close_waits_for_calls_inside),

@@ -648,11 +648,12 @@ static void a_spare_serves_every_class(void **state)
 /* At the bound it is not in the way of a class that wants other slabs. */
 static void at_the_bound_spares_make_room(void **state)
 {
-    struct zc_pool_bound bound = {.max = UINT64_MAX};
+    static struct zc_pool_bound bound; /* the pool is destroyed after this */
     struct zc_pool *pool = *state;
     char *small;
     char *large;
 
+    bound = (struct zc_pool_bound){.max = UINT64_MAX};
     zc_pool_bind(pool, &bound);
     small = alloc(pool, 100);
     for (unsigned i = 0; i < 64; i++) { /* spares of many sizes */
