@@ -75,8 +75,9 @@ static void what_is_always_hit_keeps_nothing_else_raw(void **state)
 
     (void)state;
     for (unsigned i = 0; i < 8 * STEPS && raw > RAW0 / 2; i++) {
-        struct zcache_key key = rng_below(&rng, 50) != 0 ? key_of(2, rng_below(&rng, 16))
-                                                         : key_of(1, rng_below(&rng, 4 * PAGES));
+        struct zcache_key key = rng_below(&rng, 50) != 0
+                                    ? key_of(2, rng_below(&rng, 16))
+                                    : key_of(1, rng_below(&rng, UINT64_C(4) * PAGES));
 
         if (get_page(root, key, 0) == 0) {
             REQUIRE_EQUAL(put_page(root, key, 1, FILL_TEXT, ZCACHE_CLEAN), 0);

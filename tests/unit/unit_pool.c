@@ -657,7 +657,7 @@ static void at_the_bound_spares_make_room(void **state)
     zc_pool_bind(pool, &bound);
     small = alloc(pool, 100);
     for (unsigned i = 0; i < 64; i++) { /* spares of many sizes */
-        const size_t size = (i + 1) * 3 * ZC_POOL_PAGE / 2;
+        const size_t size = (size_t)(i + 1) * 3 * ZC_POOL_PAGE / 2;
 
         zc_pool_free(alloc(pool, size), size);
     }
