@@ -6,7 +6,8 @@
  * There is no process-wide table.  A thread that calls the cache from a destructor of its own,
  * after ours ran, simply registers again, and the key's destructor runs once more.
  *
- * Locks: the registry's leaf lock, for the list of states; taken at a thread's first and last call.
+ * Locks: the registry's leaf lock, for the list of states; taken at a thread's first and last call.  The end of
+ * the registry waits for threads that are on their way out: they free memory of the cache.
  *
  * Limits: a process has PTHREAD_KEYS_MAX keys (1024), so that is the bound of caches open at one
  * time.
@@ -35,12 +36,19 @@ static void release(struct zc_thread *th)
 static void at_thread_exit(void *arg)
 {
     struct zc_thread *th = arg;
+    struct zc_threads *threads = th->owner;
 
     ZC_ASSERT(th->tag == ZC_TAG_THREAD);
-    zc_lock_acquire(&th->owner->lock);
+    zc_lock_acquire(&threads->lock);
     zc_list_del(&th->link);
-    zc_lock_release(&th->owner->lock);
+    threads->n_exiting++;
+    zc_lock_release(&threads->lock);
     release(th);
+    zc_lock_acquire(&threads->lock);
+    if (--threads->n_exiting == 0) {
+        zc_cond_broadcast(&threads->cond);
+    }
+    zc_lock_release(&threads->lock); /* the last access: now the cache may go */
 }
 
 int zc_threads_init(struct zc_threads *threads,
@@ -58,18 +66,26 @@ int zc_threads_init(struct zc_threads *threads,
         return -EAGAIN;
     }
     zc_lock_init(&threads->lock, ZC_RANK_leaf);
+    zc_cond_init(&threads->cond);
+    threads->n_exiting = 0;
     return 0;
 }
 
 void zc_threads_fini(struct zc_threads *threads)
 {
     (void)pthread_key_delete(threads->key);
+    zc_lock_acquire(&threads->lock);
+    while (threads->n_exiting > 0) { /* they are freeing what belongs to the cache */
+        (void)zc_cond_wait(&threads->cond, &threads->lock, UINT64_MAX);
+    }
+    zc_lock_release(&threads->lock);
     while (!zc_list_empty(&threads->all)) {
         struct zc_thread *th = ZC_CONTAINER_OF(zc_list_next(&threads->all), struct zc_thread, link);
 
         zc_list_del(&th->link);
         release(th);
     }
+    zc_cond_fini(&threads->cond);
     zc_lock_fini(&threads->lock);
 }
 

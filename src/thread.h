@@ -41,7 +41,9 @@ struct zc_threads {
     struct zc_codecs *codecs;
     size_t scratch_bytes;
     struct zc_lock lock;
-    struct zc_list all; /* under lock */
+    struct zc_cond cond; /* the last of those that exit is gone */
+    struct zc_list all;  /* under lock */
+    unsigned n_exiting;  /* under lock: in no list any more, and their state not yet freed */
 };
 
 /** zc_threads_init() - @scratch_bytes is what zc_thread_scratch() gives.  Return: 0; -EAGAIN no

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,9 @@ struct fixture {
     pthread_key_t other;   /* a key of the application */
     pthread_barrier_t barrier;
     _Atomic long n_calls;
+    atomic_int hold; /* of another thread than the first: its next release of memory waits */
+    atomic_int held;
+    pthread_t first;
 };
 
 static void *mem_alloc(void *ctx, size_t size)
@@ -54,6 +58,10 @@ static void mem_free(void *ctx, void *ptr, size_t size)
 {
     struct fixture *f = ctx;
 
+    while (atomic_load(&f->hold) != 0 && pthread_equal(pthread_self(), f->first) == 0) {
+        atomic_store(&f->held, 1);
+        (void)sched_yield();
+    }
     atomic_fetch_sub(&f->mem_bytes, (long)size);
     free(ptr);
 }
@@ -71,6 +79,7 @@ static void setup_modules(struct fixture *f)
     memset(f, 0, sizeof(*f));
     f->mem = (struct zc_mem){mem_alloc, mem_free, f};
     f->mem_left = 1 << 30;
+    f->first = pthread_self();
     assert_int_equal(zc_epoch_create(&f->mem, free_retired, f, 4096, &f->epoch), 0);
     assert_int_equal(zc_codecs_create(&f->mem, &f->codecs), 0);
     assert_int_equal(zc_codecs_instance(f->codecs, "zstd:3", &f->codec), 0);
@@ -495,6 +504,48 @@ static void the_end_of_the_registry_releases_living_threads(void **state)
     assert_int_equal(f.mem_bytes, 0);
 }
 
+/* A thread on its way out is in no list any more, and still frees what belongs to the cache. */
+static void *come_once(void *arg)
+{
+    struct fixture *f = arg;
+
+    REQUIRE(zc_thread_register(&f->threads) != NULL);
+    return NULL;
+}
+
+static void *let_it_go(void *arg)
+{
+    struct fixture *f = arg;
+    const uint64_t end = now_ns() + 50 * MS_IN_NS;
+
+    while (now_ns() < end && atomic_load(&f->n_calls) == 0) { /* the registry is still there */
+        (void)sched_yield();
+    }
+    REQUIRE_EQUAL(atomic_load(&f->n_calls), 0);
+    atomic_store(&f->hold, 0);
+    return NULL;
+}
+
+static void the_end_of_the_registry_waits_for_exits(void **state)
+{
+    struct fixture f;
+    pthread_t thread;
+    pthread_t watch;
+
+    (void)state;
+    setup(&f);
+    atomic_store(&f.hold, 1);
+    assert_int_equal(pthread_create(&thread, NULL, come_once, &f), 0);
+    WAIT_UNTIL(atomic_load(&f.held) != 0, 10000);
+    assert_int_equal(pthread_create(&watch, NULL, let_it_go, &f), 0);
+    zc_threads_fini(&f.threads);
+    atomic_store(&f.n_calls, 1);
+    assert_int_equal(atomic_load(&f.hold), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(pthread_join(watch, NULL), 0);
+    teardown_modules(&f);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -511,6 +562,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(many_threads_have_a_state_each),
         cmocka_unit_test(threads_come_and_go_in_parallel),
         cmocka_unit_test(the_end_of_the_registry_releases_living_threads),
+        cmocka_unit_test(the_end_of_the_registry_waits_for_exits),
     };
 
     (void)test_begin(argc, argv, 0);
