@@ -52,9 +52,9 @@ struct many {
     unsigned n;
 };
 
-static uint32_t key_of(const struct crowd *c, uint32_t draw)
+static uint32_t key_of(size_t keys, uint32_t draw)
 {
-    return (uint32_t)((uint64_t)draw * c->keys >> 32);
+    return (uint32_t)((uint64_t)draw * keys >> 32);
 }
 
 static const unsigned char *source_of(const struct crowd *c, uint32_t key)
@@ -73,13 +73,13 @@ static int op_put(void *ctx, uint32_t draw, struct scratch *scratch)
     const struct crowd *c = ctx;
 
     (void)scratch;
-    return put_page(c, key_of(c, draw));
+    return put_page(c, key_of(c->keys, draw));
 }
 
 static int op_get(void *ctx, uint32_t draw, struct scratch *scratch)
 {
     const struct crowd *c = ctx;
-    const uint32_t key = key_of(c, draw);
+    const uint32_t key = key_of(c->keys, draw);
 
     return zcache_get(c->tenant[key % c->tenants], cached_key(key), scratch->page,
                       c->cached.corpus->page_bytes, NULL, ZCACHE_PEEK);
@@ -114,7 +114,7 @@ static int op_many(void *ctx, uint32_t draw, struct scratch *scratch)
 {
     const struct crowd *c = ctx;
     struct many *m = scratch->state;
-    size_t key = key_of(c, draw);
+    size_t key = key_of(c->keys, draw);
 
     if (m->n == 0) {
         m->tenant = c->tenant[key % c->tenants];
@@ -154,16 +154,20 @@ static int op_rival_put(void *ctx, uint32_t draw, struct scratch *scratch)
 {
     const struct rival *r = ctx;
 
-    return rival_put(r, (size_t)((uint64_t)draw * r->keys >> 32), false, scratch);
+    return rival_put(r, key_of(r->keys, draw), false, scratch);
+}
+
+static int rival_get(const struct rival *r, size_t key, struct scratch *scratch)
+{
+    return r->peer != NULL ? r->peer->ops->get(r->peer->ctx, key, scratch->page, scratch)
+                           : bare_table_get(r->table, key, scratch->page);
 }
 
 static int op_rival_get(void *ctx, uint32_t draw, struct scratch *scratch)
 {
     const struct rival *r = ctx;
-    const size_t key = (size_t)((uint64_t)draw * r->keys >> 32);
 
-    return r->peer != NULL ? r->peer->ops->get(r->peer->ctx, key, scratch->page, scratch)
-                           : bare_table_get(r->table, key, scratch->page);
+    return rival_get(r, key_of(r->keys, draw), scratch);
 }
 
 /* False: it does not keep so many. */
@@ -181,17 +185,15 @@ static bool rival_fill(const struct rival *r, const char *name)
 }
 
 /* Whether all pages are there, and right. */
-static bool rival_keeps(struct rival *r)
+static bool rival_keeps(const struct rival *r)
 {
     const size_t bytes = r->corpus->page_bytes;
     struct scratch scratch = {.page = must_alloc_aligned(bytes)};
     bool kept = true;
 
     for (size_t i = 0; i < r->keys && kept; i++) {
-        const int rc = r->peer != NULL ? r->peer->ops->get(r->peer->ctx, i, scratch.page, &scratch)
-                                       : bare_table_get(r->table, i, scratch.page);
-
-        kept = rc == 0 && memcmp(scratch.page, corpus_page(r->corpus, i % SOURCES), bytes) == 0;
+        kept = rival_get(r, i, &scratch) == 0 &&
+               memcmp(scratch.page, corpus_page(r->corpus, i % SOURCES), bytes) == 0;
     }
     free(scratch.page);
     return kept;
@@ -296,6 +298,7 @@ static void add_rival(struct lineup *l,
         return;
     }
     if (rival_fill(r, peer_names[id]) && rival_keeps(r)) {
+        l->peer[l->n] = r->peer; /* from now on the lineup's to close */
         report_set_count(lineup_add(l, (struct subject){.name = peer_names[id],
                                                         .detail = crowd->detail,
                                                         .ctx = r,
@@ -303,6 +306,7 @@ static void add_rival(struct lineup *l,
                          "pages", crowd->keys);
     } else {
         lineup_miss(l, id, "it does not keep all pages");
+        peer_close(r->peer);
     }
 }
 
@@ -325,8 +329,13 @@ static void run_case(struct report *report,
     for (unsigned p = 0; p < RIVALS; p++) {
         for (unsigned i = 0; i < n; i++) {
             rival[p][i] = (struct rival){.keys = 0};
-            if (o->rival != NULL && lineup_wants(&l, ids[p]) && l.n < SUBJECTS_MAX &&
-                (ids[p] != PEER_BARE || threads == 1)) {
+            if (o->rival == NULL || !lineup_wants(&l, ids[p]) ||
+                (ids[p] == PEER_BARE && threads > 1)) {
+                continue;
+            }
+            if (l.n == SUBJECTS_MAX) {
+                lineup_miss(&l, ids[p], "there is no row left for it; fewer --keys");
+            } else {
                 add_rival(&l, o, ids[p], &crowd[i], &rival[p][i]);
             }
         }

@@ -334,7 +334,7 @@ static void prepared_free(void *opaque)
 static ZSTD_compressionParameters encoder_params(int level, size_t len)
 {
     ZSTD_compressionParameters params = ZSTD_getCParams(level, PAGE_TYPICAL, len);
-    const unsigned log2 = ZC_MAX(zc_log2_floor(2 * len - 1), TABLE_LOG2_MIN + 2); /* rounded up */
+    const unsigned log2 = ZC_MAX(zc_log2_floor(zc_pow2_ceil(len)), TABLE_LOG2_MIN + 2);
 
     params.hashLog = ZC_MIN(params.hashLog, log2 - 1);
     params.chainLog = ZC_MIN(params.chainLog, log2 - 2);

@@ -249,8 +249,8 @@ static void make_room(struct zcache *cache, struct zc_thread *th, int rc, uint64
         (void)zc_epoch_drain_until(th->epoch, deadline_ns);
         return;
     }
-    for (unsigned i = 0; i < cache->topo.n_nodes;
-         i++) { /* new pages took the place of those to be moved */
+    /* New pages took the place of those to be moved. */
+    for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
         cache->compact_stayed += zc_pool_recall_leaving(cache->pool[i]);
     }
 }

@@ -208,8 +208,8 @@ static inline uint64_t zc_slabs_recall(struct zc_slabs *slabs)
     ZC_LIST_FOR_EACH (it, leaving) {
         n++;
     }
-    for (n = (n + 1) / 2; n > 0;
-         n--) { /* the emptiest were put there first, each before the others */
+    /* The emptiest were put there first, each before the others. */
+    for (n = (n + 1) / 2; n > 0; n--) {
         struct zc_slab *slab = ZC_CONTAINER_OF(zc_list_next(leaving), struct zc_slab, link);
 
         pages += slab->n_pages;

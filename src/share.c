@@ -21,8 +21,9 @@
  * Hits of a page at a boundary are the geometric mean of those on both sides, by form, of the last four
  * intervals or so: they fall steeply along the lists, and hot pages of the one side must not count for
  * its last page.  Some raw pages are hit hundreds of times while they go through the list; of these hits only
- * those count for which a page at its oldest end keeps its place, three for each way through it.  Beyond the last boundary are the pages that left: of these as many are remembered as
- * there are pages, at first as many as left, so what came back of them is by page, too.
+ * those count for which a page at its oldest end keeps its place, three for each way through it.  Beyond the
+ * last boundary are the pages that left: of these as many are remembered as there are pages, at first as many
+ * as left, so what came back of them is by page, too.
  *
  * The idea of giving memory to where the next bytes bring most is that of utility-based cache partitioning
  * (Qureshi and Patt, MICRO 2006); that hits of what is remembered beyond the end tell about it is ARC's
