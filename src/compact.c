@@ -332,6 +332,7 @@ static void rest(struct zcache *cache, uint64_t won)
 static void begin(struct zcache *cache)
 {
     cache->compact_at = (struct zc_index_cursor){0, 0};
+    cache->compact_walked = false;
     cache->compact_stayed = cache->compact_cpu_ns = 0;
     for (unsigned i = 0; i < cache->topo.n_nodes; i++) {
         cache->compact_promised += zc_pool_begin_leaving(cache->pool[i]);
@@ -349,6 +350,20 @@ static void end(struct zcache *cache)
     cache->compact_promised = 0;
 }
 
+/*
+ * All pages, then the grace period of what moved: slabs are empty only then, and a walk whose time was over just
+ * before has not won little.  It is waited for once more, not for ever: a reader may stay long.
+ */
+static bool walk_and_drain(struct zcache *cache, struct zc_thread *th, uint64_t deadline_ns)
+{
+    bool waited = cache->compact_walked;
+    bool drained;
+
+    cache->compact_walked = waited || move_all(cache, th, deadline_ns);
+    drained = zc_epoch_drain_until(th->epoch, deadline_ns);
+    return cache->compact_walked && (drained || waited);
+}
+
 /* Begins a walk, or goes on with it.  Return: whether it was begun before, and is through. */
 static bool walk_on(struct zcache *cache, struct zc_thread *th, uint64_t deadline_ns)
 {
@@ -360,8 +375,7 @@ static bool walk_on(struct zcache *cache, struct zc_thread *th, uint64_t deadlin
         begin(cache);
     }
     if (cache->compact_promised > 0) {
-        through = move_all(cache, th, deadline_ns);
-        (void)zc_epoch_drain_until(th->epoch, deadline_ns);
+        through = walk_and_drain(cache, th, deadline_ns);
     }
     cache->compact_cpu_ns += zc_plat_thread_cpu_ns() - cpu_ns;
     if (through) {

@@ -137,13 +137,14 @@ struct zcache {
     _Atomic uint64_t compact_vain_ns; /* nor before this, even for who finds no memory */
     uint64_t compact_rest_ns; /* by who is at it: how long it is left at that which won little */
     struct zc_index_cursor compact_at; /* by who is at it: where the walk goes on */
-    uint64_t compact_promised;         /* by who is at it: of the walk under way; 0: none is */
-    uint64_t compact_stayed;           /* by who is at it: of that, what serves again already */
-    uint64_t compact_cpu_ns;           /* by who is at it: so far */
-    _Atomic int huge_planned;          /* the same for huge pages */
-    _Atomic int compact_planned;       /* the shrinker will be at it by itself */
-    _Atomic uint64_t capacity;         /* as the application set it; the root's limit may be less */
-    _Atomic uint64_t pressure_limit;   /* what memory pressure leaves of it; UINT64_MAX: all */
+    bool compact_walked;         /* by who is at it: through all pages, first copies may remain */
+    uint64_t compact_promised;   /* by who is at it: of the walk under way; 0: none is */
+    uint64_t compact_stayed;     /* by who is at it: of that, what serves again already */
+    uint64_t compact_cpu_ns;     /* by who is at it: so far */
+    _Atomic int huge_planned;    /* the same for huge pages */
+    _Atomic int compact_planned; /* the shrinker will be at it by itself */
+    _Atomic uint64_t capacity;   /* as the application set it; the root's limit may be less */
+    _Atomic uint64_t pressure_limit; /* what memory pressure leaves of it; UINT64_MAX: all */
     _Atomic uint64_t pressure_lowered;
     _Atomic uint64_t pressure_raised;
     _Atomic uint64_t pressure_blind;

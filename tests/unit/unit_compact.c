@@ -188,6 +188,59 @@ static void it_goes_on_where_its_time_was_over(void **state)
     teardown(&f);
 }
 
+/* All pages move while a reader is in a section, which keeps their first copies from being freed. */
+static struct zc_epoch_record *walk_beside_a_reader(struct fixture *f)
+{
+    struct zc_epoch_record *reader = NULL;
+    uint64_t freed;
+
+    put_all(f, N);
+    delete_most(f, N);
+    REQUIRE_EQUAL(zc_epoch_register(f->cache->epoch, &reader), 0);
+    zc_epoch_enter(reader);
+    do {
+        REQUIRE_EQUAL(zc_compact(f->cache, f->th, PAST, &freed), 0);
+        REQUIRE(f->cache->compact_promised > 0); /* nobody says yet that it was in vain */
+    } while (!f->cache->compact_walked);
+    return reader;
+}
+
+static void what_a_reader_holds_is_waited_for(void **state)
+{
+    struct zc_epoch_record *reader;
+    struct fixture f;
+    uint64_t freed = 0;
+
+    (void)state;
+    setup(&f, PLAIN ",keep=0");
+    reader = walk_beside_a_reader(&f);
+    const uint64_t promised = f.cache->compact_promised;
+    zc_epoch_exit(reader);
+    zc_epoch_unregister(&reader);
+    assert_int_equal(zc_compact(f.cache, f.th, PAST, &freed), 0);
+    assert_true(freed > promised / 2);
+    assert_int_equal(f.cache->compact_rest_ns, 0);
+    expect_all(&f, N);
+    teardown(&f);
+}
+
+static void who_stays_long_is_not_waited_for_again(void **state)
+{
+    struct zc_epoch_record *reader;
+    struct fixture f;
+    uint64_t freed = 0;
+
+    (void)state;
+    setup(&f, PLAIN ",keep=0");
+    reader = walk_beside_a_reader(&f);
+    assert_int_equal(zc_compact(f.cache, f.th, PAST, &freed), 0);
+    assert_true(f.cache->compact_promised == 0 && f.cache->compact_rest_ns > 0);
+    zc_epoch_exit(reader);
+    zc_epoch_unregister(&reader);
+    expect_all(&f, N);
+    teardown(&f);
+}
+
 /* Nearly all that may be charged is: a few pages move, then their first copies have to be gone. */
 static void a_second_copy_has_room_when_others_first_is_gone(void **state)
 {
@@ -493,6 +546,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sparse_slabs_get_empty),
         cmocka_unit_test(it_goes_on_where_its_time_was_over),
+        cmocka_unit_test(what_a_reader_holds_is_waited_for),
+        cmocka_unit_test(who_stays_long_is_not_waited_for_again),
         cmocka_unit_test(a_second_copy_has_room_when_others_first_is_gone),
         cmocka_unit_test(without_room_for_one_it_waits),
         cmocka_unit_test(compressed_pages_move_as_they_are),

