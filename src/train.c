@@ -31,8 +31,8 @@
 
 #include "fault.h"
 
-#define CAPACITY_MIN   (UINT64_C(16) << 20) /* in a smaller cache it would take more than it saves */
-#define CAPACITY_SHARE 512u                 /* of the capacity is the largest dictionary */
+#define CAPACITY_MIN   (UINT64_C(8) << 20) /* in a smaller cache it would take more than it saves */
+#define CAPACITY_SHARE 512u                /* of the capacity is the largest dictionary */
 #define BYTES_MIN      (UINT64_C(16) << 10) /* a smaller dictionary is not worth it */
 #define SAMPLE_TIMES   24u                  /* bytes of a sample, of the dictionary's */
 #define SAMPLE_SHARE   32u                  /* of the capacity, at most */

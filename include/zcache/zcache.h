@@ -110,7 +110,7 @@ enum zcache_huge_pages {
  *                      at least 20 times.
  * @dictionary_bytes:   largest dictionary for the dense tier's codec, if that can use one, as "zstd" can;
  *                      0 to 1 MiB, default 112 KiB, and never more than 1/512 of the capacity; below 16 KiB,
- *                      or in a cache below 16 MiB, there is none.  They are trained in the background from
+ *                      or in a cache below 8 MiB, there is none.  They are trained in the background from
  *                      what is demoted, and kept where they gain.
  * @keep_bytes:         emptied memory that stays resident for what comes next, default 1 MiB; the rest goes
  *                      back to the system at once.

@@ -394,7 +394,7 @@ static void none_where_it_does_not_pay_or_was_turned_off(void **state)
         const char *options;
         bool possible;
     } cases[] = {
-        {16 * MIB, "page_max=4K", true},      {16 * MIB - 1, "page_max=4K", false},
+        {8 * MIB, "page_max=4K", true},       {8 * MIB - 1, "page_max=4K", false},
         {64 * MIB, "dictionary=0", false},    {64 * MIB, "dictionary=16383", false},
         {64 * MIB, "dictionary=16384", true}, {64 * MIB, NULL, true},
     };
