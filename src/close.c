@@ -115,6 +115,7 @@ static int move_locked(const struct zc_where *from,
     }
     zc_page_adopt_locked(to, *fresh, &v);
     *fresh = NULL;
+    zc_stat_add(from->tenant->stat, ZC_C_handed_over, 1);
     zc_stat_add(to->tenant->stat, ZC_C_reparented, 1);
     return 0;
 }

@@ -46,6 +46,7 @@ extern "C" {
     X(takes_unwritten, counter, pages, "of these, dirty ones")                                     \
     X(dropped, counter, pages, "pages dropped by a failed put or a DISCARD close")                 \
     X(reparented, counter, pages, "pages taken over from closed children")                         \
+    X(handed_over, counter, pages, "pages given to the parent by closes, counted for the child")   \
     X(quota_hits, counter, events, "reservations that met this tenant's limit")                    \
     X(sync_shrinks, counter, events, "synchronous shrinks of this tenant's subtree")               \
     X(sync_forced, counter, events, "of these, ones that needed the forced pass")                  \

@@ -476,10 +476,11 @@ void check_identities(const struct zcache_stats *stats)
     REQUIRE(stats->gauge.charge_bytes <= stats->gauge.peak_charge_bytes);
 
     /* A load that was overtaken may or may not have been read before. */
-    const uint64_t in =
-        stats->count.put_inserts + stats->count.loaded_pages - stats->count.load_through;
+    const uint64_t in = stats->count.put_inserts + stats->count.reparented +
+                        stats->count.loaded_pages - stats->count.load_through;
     const uint64_t out = stats->count.delete_hits + stats->count.truncated + stats->count.takes +
-                         stats->count.dropped + evictions_of(stats) + stats->gauge.pages;
+                         stats->count.dropped + stats->count.handed_over + evictions_of(stats) +
+                         stats->gauge.pages;
     if (stats->count.load_cancelled == 0) {
         REQUIRE_EQUAL(in, out);
     }

@@ -164,7 +164,6 @@ static void moved(struct fault *f, int rc)
         if (own && !common && !fault_cached(&f->t, i)) {
             REQUIRE(fault_cached(&f->root, i));
             f->root.page[i] = f->t.page[i];
-            f->t.moved++;
             f->t.page[i].version = 0;
             f->t.page[i].len =
                 0; /* its copy in the store under the child's id is no page of anybody */

@@ -41,7 +41,6 @@ struct fault_owner {
     uint64_t gets;
     uint64_t pins;
     uint64_t deletes;
-    uint64_t moved; /* pages that the parent took over although the tenant is open */
 };
 
 struct fault {
