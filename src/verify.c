@@ -298,6 +298,21 @@ static void recount_fini(struct recount *r)
     mem->free(mem->ctx, r->by_slot, r->n_slots * sizeof(struct count *));
 }
 
+/* Memory was refused for one count: room is made for all, or each attempt would get just a little further. */
+static void ask_for_all(struct recount *r)
+{
+    uint64_t bytes = r->n_slots * sizeof(struct count *);
+
+    for (uint32_t slot = 0; slot < r->n_slots; slot++) {
+        const struct zcache_tenant *t = zc_tenant_at(r->cache, slot);
+
+        bytes +=
+            atomic_load_explicit(&t->n_pages, memory_order_relaxed) > 0 ? sizeof(struct count) : 0;
+    }
+    r->thread->meta_refused =
+        r->thread->meta_refused != 0 ? ZC_MAX(r->thread->meta_refused, bytes) : 0;
+}
+
 /* 0; the finding; -EAGAIN: something moved. */
 static int attempt(struct recount *r)
 {
@@ -333,6 +348,9 @@ int zc_verify(struct zcache *cache, struct zc_thread *th)
         struct recount r = {.cache = cache, .thread = th};
 
         rc = attempt(&r);
+        if (rc == -ENOMEM) {
+            ask_for_all(&r);
+        }
         recount_fini(&r);
         again = rc == -EAGAIN || (rc == -ENOMEM && zc_reclaim_metadata(cache, th, deadline));
         if (!again && rc != 0 && r.wrong != NULL) {

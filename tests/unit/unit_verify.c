@@ -6,6 +6,7 @@
  * peace again.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "inside.h"
@@ -307,6 +308,35 @@ static void without_memory_it_says_so_and_leaves_nothing(void **state)
     teardown(&f);
 }
 
+/* Nothing is free, and what its counts take is a hundred times a page: one page at a time would not do. */
+static void in_a_full_cache_room_is_made_for_all_tenants(void **state)
+{
+    enum {
+        TENANTS = 300
+    };
+    struct zcache *cache = open_cache(16 * MIB, NULL, PLAIN ",start_percent=100");
+    struct zcache_tenant *root = zcache_root(cache);
+    char name[16];
+
+    (void)state;
+    for (unsigned i = 0; i < TENANTS; i++) {
+        (void)snprintf(name, sizeof(name), "t%u", i);
+        assert_int_equal(put_page(open_tenant(root, name, ZCACHE_UNLIMITED), RANDOM_PAGE, 1,
+                                  FILL_RANDOM, ZCACHE_DIRTY),
+                         0);
+    }
+    for (uint64_t i = 0; i < 1024; i++) {
+        assert_int_equal(put_page(root, key_of(1, i), 1, FILL_RANDOM, ZCACHE_CLEAN), 0);
+    }
+    const uint64_t prepaid = atomic_exchange(&cache->prepaid, 0);
+    const uint64_t rest = use_up(&cache->account);
+    assert_int_equal(zcache_verify(cache), 0);
+    give_back(&cache->account, rest);
+    atomic_fetch_add(&cache->prepaid, prepaid);
+    verify_cache(cache);
+    drop_cache(cache);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -322,6 +352,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(an_entry_of_nobody),
         cmocka_unit_test(a_wrong_count_of_the_index),
         cmocka_unit_test(without_memory_it_says_so_and_leaves_nothing),
+        cmocka_unit_test(in_a_full_cache_room_is_made_for_all_tenants),
     };
 
     (void)test_begin(argc, argv, 0);
