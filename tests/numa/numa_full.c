@@ -21,6 +21,7 @@ static struct hog {
 
 enum {
     HUGE = 2 << 20,
+    TRIES = 8,
     PIECES_ELSEWHERE = 3 /* in a row: the kernel frees a little when it gets tight */
 };
 
@@ -45,10 +46,14 @@ static void hog_with(int id, int advice)
     while (elsewhere < PIECES_ELSEWHERE) {
         REQUIRE(hog.n < ZC_ARRAY_SIZE(hog.piece));
         char *at = map_piece(id, advice);
-        const bool full = node_of(at) != id && node_of(at + HUGE - 1) != id;
 
-        hog.piece[hog.n++] = at;
-        elsewhere = full ? elsewhere + 1 : 0;
+        if (node_of(at) != id && node_of(at + HUGE - 1) != id) {
+            zc_plat_unmap(at, HUGE);
+            elsewhere++;
+        } else {
+            hog.piece[hog.n++] = at;
+            elsewhere = 0;
+        }
     }
 }
 
@@ -86,23 +91,39 @@ static void fill_slabs(struct zcache_tenant *t)
     }
 }
 
+/*
+ * Puts N pages while the node has no memory.  What the kernel has freed there is taken first; if it frees much
+ * meanwhile, N others are put.  Return: how many lie at home; the others are on the nearest, none further away.
+ */
+static unsigned put_while_full(struct zcache_tenant *t, const struct node *node)
+{
+    static uint64_t object = 1000;
+    const int nearest = nearest_to(node->id);
+    unsigned home = N;
+
+    for (unsigned i = 0; i < TRIES && home > N / 4; i++) {
+        object++;
+        hog_with(node->id, MADV_NOHUGEPAGE);
+        put_n(t, object, 1, FILL_RANDOM);
+        home = bytes_on(t, object, node->id);
+        REQUIRE_EQUAL(home + bytes_on(t, object, nearest), N);
+        for (uint64_t k = 0; k < N; k++) {
+            REQUIRE_EQUAL(get_page(t, key_of(object, k), ZCACHE_PEEK), 1);
+        }
+    }
+    return home;
+}
+
 static void a_full_node_falls_back_to_the_nearest(void **state)
 {
     struct zcache *cache = open_cache(64 * MIB, NULL, RAW);
     struct zcache_tenant *root = zcache_root(cache);
     const struct node *node = &machine.node[1];
-    const int nearest = nearest_to(node->id);
 
     (void)state;
     run_on(node);
     fill_slabs(root);
-    put_n(root, 1, 1, FILL_RANDOM);
-    const unsigned home = bytes_on(root, 1, node->id);
-    assert_int_equal(home + bytes_on(root, 1, nearest), N); /* none further away */
-    assert_true(home <= N / 4); /* what the kernel has freed meanwhile */
-    for (uint64_t i = 0; i < N; i++) {
-        assert_int_equal(get_page(root, key_of(1, i), 0), 1);
-    }
+    assert_true(put_while_full(root, node) <= N / 4);
     run_anywhere();
     close_cache(cache);
 }
@@ -112,17 +133,13 @@ static void so_does_a_bound_tenant(void **state)
 {
     struct zcache *cache = open_cache(64 * MIB, NULL, RAW);
     const struct node *node = &machine.node[1];
-    const int nearest = nearest_to(node->id);
     struct zcache_tenant *tenant = open_bound(cache, "bound", node->id);
 
     (void)state;
     fill_slabs(tenant);
     for (unsigned from = 0; from < machine.n_nodes; from++) {
         run_on(&machine.node[from]);
-        put_n(tenant, from, 1, FILL_RANDOM);
-        const unsigned home = bytes_on(tenant, from, node->id);
-        assert_int_equal(home + bytes_on(tenant, from, nearest), N);
-        assert_true(home <= N / 4);
+        assert_true(put_while_full(tenant, node) <= N / 4);
     }
     run_anywhere();
     close_cache(cache);
@@ -137,8 +154,7 @@ static void pages_lie_at_home_when_there_is_room_again(void **state)
     (void)state;
     run_on(node);
     fill_slabs(root);
-    put_n(root, 1, 1, FILL_RANDOM);
-    assert_true(bytes_on(root, 1, node->id) <= N / 4);
+    assert_true(put_while_full(root, node) <= N / 4);
     hog_free();
     fill_slabs(root);
     put_n(root, 2, 1, FILL_RANDOM);
