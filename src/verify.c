@@ -303,14 +303,15 @@ static void ask_for_all(struct recount *r)
 {
     uint64_t bytes = r->n_slots * sizeof(struct count *);
 
-    for (uint32_t slot = 0; slot < r->n_slots; slot++) {
-        const struct zcache_tenant *t = zc_tenant_at(r->cache, slot);
-
-        bytes +=
-            atomic_load_explicit(&t->n_pages, memory_order_relaxed) > 0 ? sizeof(struct count) : 0;
+    if (r->thread->meta_refused == 0) {
+        return; /* it was not for want of charge */
     }
-    r->thread->meta_refused =
-        r->thread->meta_refused != 0 ? ZC_MAX(r->thread->meta_refused, bytes) : 0;
+    for (uint32_t slot = 0; slot < r->n_slots; slot++) {
+        if (atomic_load(&zc_tenant_at(r->cache, slot)->n_pages) > 0) {
+            bytes += sizeof(struct count);
+        }
+    }
+    r->thread->meta_refused = ZC_MAX(r->thread->meta_refused, bytes);
 }
 
 /* 0; the finding; -EAGAIN: something moved. */

@@ -12,6 +12,7 @@
 #include "mathx.h"
 #include "mem_store.h"
 #include "page.h"
+#include "shrinker.h"
 #include "tenant.h"
 
 #define PLAIN "fast=none,dense=none" /* pages stay raw */
@@ -74,6 +75,14 @@ static inline struct zc_entry *isolate(struct zcache_tenant *t, struct zcache_ke
     }
     REQUIRE(found);
     return want;
+}
+
+/* Nobody is in a call with the tenant; the shrinker looks in at times. */
+static inline void expect_idle(const struct zcache_tenant *t)
+{
+    zc_shrinker_pause(t->cache);
+    assert_int_equal(atomic_load(&t->ops), 0);
+    zc_shrinker_resume(t->cache);
 }
 
 /* On all lists. */

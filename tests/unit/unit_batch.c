@@ -69,7 +69,7 @@ static void setup(struct fixture *f)
 
 static void teardown(struct fixture *f)
 {
-    WAIT_UNTIL(atomic_load(&f->t->ops) == 0, 5000); /* the shrinker looks in at times */
+    expect_idle(f->t);
     assert_int_equal(zc_io_bytes(f->cache), 0);
     close_cache(f->cache);
 }
@@ -214,6 +214,7 @@ static void a_batch_stays_while_its_callback_runs(void **state)
     the_store.act = complete_by_another;
     zc_batch_call(make(&f, ZCACHE_IO_BARRIER), f.th);
     assert_int_equal(n_finished, 1);
+    expect_idle(f.t);
     teardown(&f);
 }
 

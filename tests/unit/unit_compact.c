@@ -194,6 +194,7 @@ static struct zc_epoch_record *walk_beside_a_reader(struct fixture *f)
     struct zc_epoch_record *reader = NULL;
     uint64_t freed;
 
+    setup(f, PLAIN ",keep=0");
     put_all(f, N);
     delete_most(f, N);
     REQUIRE_EQUAL(zc_epoch_register(f->cache->epoch, &reader), 0);
@@ -205,18 +206,21 @@ static struct zc_epoch_record *walk_beside_a_reader(struct fixture *f)
     return reader;
 }
 
+static void leave(struct zc_epoch_record *reader)
+{
+    zc_epoch_exit(reader);
+    zc_epoch_unregister(&reader);
+}
+
 static void what_a_reader_holds_is_waited_for(void **state)
 {
-    struct zc_epoch_record *reader;
     struct fixture f;
+    struct zc_epoch_record *reader = walk_beside_a_reader(&f);
+    const uint64_t promised = f.cache->compact_promised;
     uint64_t freed = 0;
 
     (void)state;
-    setup(&f, PLAIN ",keep=0");
-    reader = walk_beside_a_reader(&f);
-    const uint64_t promised = f.cache->compact_promised;
-    zc_epoch_exit(reader);
-    zc_epoch_unregister(&reader);
+    leave(reader);
     assert_int_equal(zc_compact(f.cache, f.th, PAST, &freed), 0);
     assert_true(freed > promised / 2);
     assert_int_equal(f.cache->compact_rest_ns, 0);
@@ -226,17 +230,14 @@ static void what_a_reader_holds_is_waited_for(void **state)
 
 static void who_stays_long_is_not_waited_for_again(void **state)
 {
-    struct zc_epoch_record *reader;
     struct fixture f;
+    struct zc_epoch_record *reader = walk_beside_a_reader(&f);
     uint64_t freed = 0;
 
     (void)state;
-    setup(&f, PLAIN ",keep=0");
-    reader = walk_beside_a_reader(&f);
     assert_int_equal(zc_compact(f.cache, f.th, PAST, &freed), 0);
     assert_true(f.cache->compact_promised == 0 && f.cache->compact_rest_ns > 0);
-    zc_epoch_exit(reader);
-    zc_epoch_unregister(&reader);
+    leave(reader);
     expect_all(&f, N);
     teardown(&f);
 }

@@ -66,7 +66,7 @@ static void setup(struct fixture *f)
 static void teardown(struct fixture *f)
 {
     assert_int_equal(zc_io_bytes(f->cache), 0);
-    WAIT_UNTIL(atomic_load(&f->t->ops) == 0, 5000); /* the shrinker looks in at times */
+    expect_idle(f->t);
     verify_cache(f->cache);
     assert_int_equal(zcache_close(f->cache, ZCACHE_DISCARD), 0);
 }

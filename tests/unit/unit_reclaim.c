@@ -204,14 +204,14 @@ static void room_is_made_for_smaller_forms(void **state)
     atomic_store(&f.cache->compact_ns, UINT64_MAX); /* that it is not time yet is for idle hours */
     struct zc_reclaim r = begin(&f, ZC_RECLAIM_DEMOTE_ONLY);
     uint64_t refused = 8;
-    while (zc_reclaim_tenant(&r, f.t, 15 * MIB) ==
-           0) { /* for a while it moves pages, then it is our turn */
+    /* For a while it moves pages, a slice at a time, then it is our turn. */
+    while (zc_reclaim_tenant(&r, f.t, 15 * MIB) == 0) {
         REQUIRE(f.cache->compact_promised > 0);
         refused++;
     }
     (void)zc_reclaim_end(&r, PAST);
-    assert_in_range(r.got.demoted_pages, n / 2 - refused,
-                    n / 2); /* all but those that were refused */
+    /* All but those that were refused. */
+    assert_in_range(r.got.demoted_pages, n / 2 - refused, n / 2);
     assert_true(atomic_load(&bound->resident) <= atomic_load(&bound->max));
     zc_core_bound(f.cache);
     zc_shrinker_resume(f.cache);
