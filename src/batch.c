@@ -104,11 +104,11 @@ static int slot_wait(struct zcache *cache, bool is_write, uint64_t deadline_ns, 
     if (*out != SLOTS || deadline_ns == 0) {
         return *out != SLOTS ? 0 : -EBUSY;
     }
-    seq = zc_progress_begin(cache);
+    seq = zc_progress_begin(cache, ZC_FOR_ANY);
     while ((*out = slot_take(cache->io, is_write)) == SLOTS && rc == 0) {
-        rc = zc_progress_wait(cache, &seq, deadline_ns) ? 0 : -ETIMEDOUT;
+        rc = zc_progress_wait(cache, ZC_FOR_ANY, &seq, deadline_ns) ? 0 : -ETIMEDOUT;
     }
-    zc_progress_end(cache);
+    zc_progress_end(cache, ZC_FOR_ANY);
     return rc;
 }
 
@@ -419,11 +419,11 @@ int zc_batch_wait(struct zc_batch *batch, uint64_t deadline_ns)
     if (deadline_ns == 0) {
         return -EBUSY;
     }
-    seq = zc_progress_begin(cache);
+    seq = zc_progress_begin(cache, ZC_FOR_ANY);
     while (!atomic_load(&batch->done) && in_time) {
-        in_time = zc_progress_wait(cache, &seq, deadline_ns);
+        in_time = zc_progress_wait(cache, ZC_FOR_ANY, &seq, deadline_ns);
     }
-    zc_progress_end(cache);
+    zc_progress_end(cache, ZC_FOR_ANY);
     return atomic_load(&batch->done) ? 0 : -ETIMEDOUT;
 }
 
@@ -617,15 +617,15 @@ int zc_batch_wait_discards(struct zcache_tenant *t, uint64_t deadline_ns)
     if (ZC_LIKELY(zc_batch_discards(t->cache) == 0)) {
         return 0;
     }
-    seq = zc_progress_begin(t->cache);
+    seq = zc_progress_begin(t->cache, ZC_FOR_ANY);
     zc_lock_acquire(&io->lock);
     last = io->n_announced;
     zc_lock_release(&io->lock);
     while (discards_left(t, last) && in_time) {
         ZC_SYNC_POINT("batch.discards_left", ((struct zcache_key){t->slot, 0}));
-        in_time = zc_progress_wait(t->cache, &seq, deadline_ns);
+        in_time = zc_progress_wait(t->cache, ZC_FOR_ANY, &seq, deadline_ns);
     }
-    zc_progress_end(t->cache);
+    zc_progress_end(t->cache, ZC_FOR_ANY);
     return in_time || !discards_left(t, last) ? 0 : -ETIMEDOUT;
 }
 

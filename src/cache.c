@@ -138,17 +138,17 @@ static uint64_t pins_held(struct zcache *cache)
 /* Waits until no call, batch or shrinker is inside any tenant. */
 static int wait_idle(struct zcache *cache, uint64_t deadline_ns)
 {
-    uint64_t seq = zc_progress_begin(cache);
+    uint64_t seq = zc_progress_begin(cache, ZC_FOR_ANY);
     bool idle = false;
     bool in_time = true;
 
     while (!idle && in_time) {
         idle = zc_tenants_idle(cache);
         if (!idle) {
-            in_time = zc_progress_wait(cache, &seq, deadline_ns);
+            in_time = zc_progress_wait(cache, ZC_FOR_ANY, &seq, deadline_ns);
         }
     }
-    zc_progress_end(cache);
+    zc_progress_end(cache, ZC_FOR_ANY);
     return idle || zc_tenants_idle(cache) ? 0 : -ETIMEDOUT;
 }
 

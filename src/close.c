@@ -211,7 +211,7 @@ static int move_lists(struct zcache_tenant *t, struct zc_thread *th)
 /* A dirty page whose key the parent has too goes to the tenant's own store; then it is clean. */
 static int move_all(struct zcache_tenant *t, struct zc_thread *th, uint64_t deadline_ns)
 {
-    uint64_t seq = zc_progress_begin(t->cache);
+    uint64_t seq = zc_progress_begin(t->cache, ZC_FOR_ANY);
     int flushes = 0;
     int rc;
 
@@ -221,11 +221,11 @@ static int move_all(struct zcache_tenant *t, struct zc_thread *th, uint64_t dead
             rc = zc_flush_pages(t, th, deadline_ns);
             rc = rc == 0 ? -EAGAIN : rc;
         } else if (rc == -EBUSY) { /* pinned: wait for the unpin */
-            (void)zc_progress_wait(t->cache, &seq, deadline_ns);
+            (void)zc_progress_wait(t->cache, ZC_FOR_ANY, &seq, deadline_ns);
             rc = zc_plat_now_ns() < deadline_ns ? -EAGAIN : -ETIMEDOUT;
         }
     } while (rc == -EAGAIN);
-    zc_progress_end(t->cache);
+    zc_progress_end(t->cache, ZC_FOR_ANY);
     return rc == -EEXIST ? -EBUSY : rc;
 }
 
@@ -242,15 +242,15 @@ static int move_barrier(struct zcache_tenant *t, struct zc_thread *th, uint64_t 
 
 static int wait_uncharged(struct zcache_tenant *t, struct zc_thread *th, uint64_t deadline_ns)
 {
-    uint64_t seq = zc_progress_begin(t->cache);
+    uint64_t seq = zc_progress_begin(t->cache, ZC_FOR_ANY);
     bool in_time = true;
 
     zc_quota_call_in(t->account); /* nobody is inside who could take a stock again */
     zc_epoch_drain(th->epoch);
     while (zc_quota_charge(t->account) != 0 && in_time) {
-        in_time = zc_progress_wait(t->cache, &seq, deadline_ns);
+        in_time = zc_progress_wait(t->cache, ZC_FOR_ANY, &seq, deadline_ns);
     }
-    zc_progress_end(t->cache);
+    zc_progress_end(t->cache, ZC_FOR_ANY);
     return zc_quota_charge(t->account) == 0 ? 0 : -ETIMEDOUT;
 }
 

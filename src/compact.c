@@ -448,9 +448,9 @@ bool zc_compact_make_room(struct zcache *cache,
     if ((flags & ZCACHE_NOWAIT) != 0 || zc_plat_now_ns() >= zc_stall_deadline(stall)) {
         return false;
     }
-    seq = zc_progress_begin(cache);
-    (void)zc_progress_wait(cache, &seq,
+    seq = zc_progress_begin(cache, ZC_FOR_ANY);
+    (void)zc_progress_wait(cache, ZC_FOR_ANY, &seq,
                            ZC_MIN(zc_stall_deadline(stall), zc_plat_deadline_ns(RETRY_MS)));
-    zc_progress_end(cache);
+    zc_progress_end(cache, ZC_FOR_ANY);
     return true;
 }

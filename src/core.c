@@ -256,13 +256,14 @@ struct zc_thread *zc_core_thread_wait(struct zcache *cache)
     uint64_t seq;
 
     zc_bell_want(cache, THREAD_ROOM);
-    seq = zc_progress_begin(cache);
+    seq = zc_progress_begin(cache, ZC_FOR_ANY);
     while ((th = zc_core_thread(cache)) == NULL && zc_plat_now_ns() < deadline &&
            !zc_quota_has_room(&cache->account, THREAD_ROOM, ZC_QUOTA_RECLAIM)) {
         zc_bell_ring(cache, ZC_BELL_URGENT);
-        (void)zc_progress_wait(cache, &seq, ZC_MIN(deadline, zc_plat_deadline_ns(LOOK_MS)));
+        (void)zc_progress_wait(cache, ZC_FOR_ANY, &seq,
+                               ZC_MIN(deadline, zc_plat_deadline_ns(LOOK_MS)));
     }
-    zc_progress_end(cache);
+    zc_progress_end(cache, ZC_FOR_ANY);
     zc_bell_want_no_more(cache, THREAD_ROOM);
     return th;
 }
@@ -396,11 +397,12 @@ void zc_core_unref_entry(struct zcache *cache,
 /* ---- progress ------------------------------------------------------------------------------ */
 
 /*
- * A waiter for room is woken when there is room for some tens of pages: a wake-up costs as much as the
- * compression of a page, and a put that gets room for one page is back at once.
+ * A waiter for room is woken when there is room for a hundred pages: a wake-up costs as much as the
+ * compression of a page, takes the CPU away from whoever is just using it, and a put that gets room for one
+ * page is back at once.
  */
 #define ROOM_SHARE 64u
-#define ROOM_MAX   (UINT64_C(128) << 10)
+#define ROOM_MAX   (UINT64_C(512) << 10)
 
 static bool room_is_worth_it(const struct zcache *cache)
 {
@@ -411,73 +413,78 @@ static bool room_is_worth_it(const struct zcache *cache)
            zc_quota_fits(&cache->account, room, ZC_QUOTA_PUT);
 }
 
-static void wake(struct zc_progress *p)
+static uint64_t one_waiter(enum zc_wait_for what)
+{
+    return UINT64_C(1) << 32 * (unsigned)what;
+}
+
+static bool somebody_waits(uint64_t waiters, enum zc_wait_for what)
+{
+    return (uint32_t)(waiters / one_waiter(what)) != 0;
+}
+
+static void wake(struct zc_progress *p, enum zc_wait_for what)
 {
     zc_lock_acquire(&p->lock);
-    p->seq++;
-    zc_cond_broadcast(&p->cond);
+    p->seq[what]++;
+    zc_cond_broadcast(&p->cond[what]);
     zc_lock_release(&p->lock);
 }
 
 void zc_progress_wake(struct zcache *cache, uint64_t waiters)
 {
-    if (waiters % ZC_WAITER_ROOM != 0 || room_is_worth_it(cache)) {
-        wake(&cache->progress);
+    if (somebody_waits(waiters, ZC_FOR_ANY)) {
+        wake(&cache->progress, ZC_FOR_ANY);
+    }
+    if (somebody_waits(waiters, ZC_FOR_ROOM) && room_is_worth_it(cache)) {
+        wake(&cache->progress, ZC_FOR_ROOM);
     }
 }
 
 void zc_progress_announce(struct zcache *cache)
 {
-    if (atomic_load(&cache->progress.waiters) != 0) {
-        wake(&cache->progress);
+    uint64_t waiters = atomic_load(&cache->progress.waiters);
+
+    for (int what = 0; what < ZC_WAITS; what++) {
+        if (somebody_waits(waiters, (enum zc_wait_for)what)) {
+            wake(&cache->progress, (enum zc_wait_for)what);
+        }
     }
 }
 
-static uint64_t begin_waiting(struct zcache *cache, uint64_t kind)
+uint64_t zc_progress_begin(struct zcache *cache, enum zc_wait_for what)
 {
     struct zc_progress *p = &cache->progress;
     uint64_t seq;
 
-    atomic_fetch_add(&p->waiters, kind);
+    atomic_fetch_add(&p->waiters, one_waiter(what));
     zc_lock_acquire(&p->lock);
-    seq = p->seq;
+    seq = p->seq[what];
     zc_lock_release(&p->lock);
     return seq;
 }
 
-uint64_t zc_progress_begin(struct zcache *cache)
-{
-    return begin_waiting(cache, ZC_WAITER);
-}
-
-uint64_t zc_progress_begin_room(struct zcache *cache)
-{
-    return begin_waiting(cache, ZC_WAITER_ROOM);
-}
-
-bool zc_progress_wait(struct zcache *cache, uint64_t *seq, uint64_t deadline_ns)
+bool zc_progress_wait(struct zcache *cache,
+                      enum zc_wait_for what,
+                      uint64_t *seq,
+                      uint64_t deadline_ns)
 {
     struct zc_progress *p = &cache->progress;
     bool in_time = true;
 
     zc_lock_assert_none();
     zc_lock_acquire(&p->lock);
-    while (p->seq == *seq && in_time) {
-        in_time = zc_cond_wait(&p->cond, &p->lock, deadline_ns);
+    while (p->seq[what] == *seq && in_time) {
+        in_time = zc_cond_wait(&p->cond[what], &p->lock, deadline_ns);
     }
-    *seq = p->seq;
+    *seq = p->seq[what];
     zc_lock_release(&p->lock);
     return in_time;
 }
 
-void zc_progress_end(struct zcache *cache)
+void zc_progress_end(struct zcache *cache, enum zc_wait_for what)
 {
-    atomic_fetch_sub(&cache->progress.waiters, ZC_WAITER);
-}
-
-void zc_progress_end_room(struct zcache *cache)
-{
-    atomic_fetch_sub(&cache->progress.waiters, ZC_WAITER_ROOM);
+    atomic_fetch_sub(&cache->progress.waiters, one_waiter(what));
 }
 
 /* ---- slabs ----------------------------------------------------------------------------------- */
@@ -645,7 +652,9 @@ int zc_core_init(struct zcache *cache)
     zc_lock_init(&cache->admin, ZC_RANK_admin);
     zc_stocks_init(&cache->stocks);
     zc_lock_init(&cache->progress.lock, ZC_RANK_leaf);
-    zc_cond_init(&cache->progress.cond);
+    for (int i = 0; i < ZC_WAITS; i++) {
+        zc_cond_init(&cache->progress.cond[i]);
+    }
     zc_lock_init(&cache->bell.lock, ZC_RANK_leaf);
     zc_cond_init(&cache->bell.cond);
     make_mem(cache);
@@ -705,7 +714,9 @@ void zc_core_fini(struct zcache *cache)
     }
     zc_cond_fini(&cache->bell.cond);
     zc_lock_fini(&cache->bell.lock);
-    zc_cond_fini(&cache->progress.cond);
+    for (int i = 0; i < ZC_WAITS; i++) {
+        zc_cond_fini(&cache->progress.cond[i]);
+    }
     zc_lock_fini(&cache->progress.lock);
     zc_stocks_fini(&cache->stocks);
     zc_lock_fini(&cache->admin);

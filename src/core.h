@@ -52,16 +52,20 @@ struct zc_core_mem {
     _Atomic uint64_t bytes;
 };
 
-/** struct zc_progress - "something was freed, completed or let go": what waiters wait for. */
-struct zc_progress {
-    struct zc_lock lock;
-    struct zc_cond cond;
-    uint64_t seq;             /* under lock */
-    _Atomic uint64_t waiters; /* ZC_WAITER each; those for room at the capacity ZC_WAITER_ROOM */
+/** enum zc_wait_for - what is waited for: something was freed, completed or let go; room at the capacity. */
+enum zc_wait_for {
+    ZC_FOR_ANY,
+    ZC_FOR_ROOM,
+    ZC_WAITS
 };
 
-#define ZC_WAITER      UINT64_C(1)
-#define ZC_WAITER_ROOM (UINT64_C(1) << 32 | ZC_WAITER)
+/** struct zc_progress - those who wait. */
+struct zc_progress {
+    struct zc_lock lock;
+    struct zc_cond cond[ZC_WAITS];
+    uint64_t seq[ZC_WAITS];   /* under lock: how often they were woken */
+    _Atomic uint64_t waiters; /* ZC_FOR_ANY in the lower half, ZC_FOR_ROOM in the upper */
+};
 
 /** enum zc_bell_reason - why the shrinker is woken. */
 enum zc_bell_reason {
@@ -338,7 +342,8 @@ ZC_COLD void zc_progress_wake(struct zcache *cache, uint64_t waiters);
 
 /**
  * zc_progress_signal() - wake the waiters, if any; those for room at the capacity only when there is
- *                        some worth waking up for, or nobody at work to make more.
+ *                        some worth waking up for, or nobody at work to make more.  Neither are woken
+ *                        because the others are there.
  */
 static inline void zc_progress_signal(struct zcache *cache)
 {
@@ -372,12 +377,12 @@ void zc_progress_announce(struct zcache *cache);
  * Waiting: begin, look whether what is wanted has come true, wait, look again, ..., end.  A signal
  * after the begin is not missed.
  */
-uint64_t zc_progress_begin(struct zcache *cache);
-/** zc_progress_begin_room() - as begin, of a wait for room at the capacity. */
-uint64_t zc_progress_begin_room(struct zcache *cache);
+uint64_t zc_progress_begin(struct zcache *cache, enum zc_wait_for what);
 /** zc_progress_wait() - until a signal after @seq.  Return: false when @deadline_ns passed. */
-bool zc_progress_wait(struct zcache *cache, uint64_t *seq, uint64_t deadline_ns);
-void zc_progress_end(struct zcache *cache);
-void zc_progress_end_room(struct zcache *cache);
+bool zc_progress_wait(struct zcache *cache,
+                      enum zc_wait_for what,
+                      uint64_t *seq,
+                      uint64_t deadline_ns);
+void zc_progress_end(struct zcache *cache, enum zc_wait_for what);
 
 #endif /* ZC_CORE_H */

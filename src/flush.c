@@ -157,7 +157,7 @@ static int judge(const struct flush *f, uint32_t parity, const struct zc_writes 
 static int write_parity(const struct flush *f, uint32_t parity)
 {
     struct zcache *cache = f->t->cache;
-    uint64_t seq = zc_progress_begin(cache);
+    uint64_t seq = zc_progress_begin(cache, ZC_FOR_ANY);
     int rc = atomic_load(&f->t->n_dirty[parity]) == 0 ? 0 : MORE;
 
     while (rc == MORE) {
@@ -166,11 +166,11 @@ static int write_parity(const struct flush *f, uint32_t parity)
         rc = judge(f, parity, &writes);
         if (rc == MORE && writes.written == 0) {
             /* They are in other hands: with a reclaimer, in flight, or between two lists. */
-            (void)zc_progress_wait(cache, &seq,
+            (void)zc_progress_wait(cache, ZC_FOR_ANY, &seq,
                                    ZC_MIN(f->deadline_ns, zc_plat_deadline_ns(RETRY_MS)));
         }
     }
-    zc_progress_end(cache);
+    zc_progress_end(cache, ZC_FOR_ANY);
     return rc;
 }
 
@@ -178,18 +178,18 @@ static int write_parity(const struct flush *f, uint32_t parity)
 
 static int begin(const struct flush *f)
 {
-    uint64_t seq = zc_progress_begin(f->t->cache);
+    uint64_t seq = zc_progress_begin(f->t->cache, ZC_FOR_ANY);
     uint32_t free = 0;
     int rc = 0;
 
     while (!atomic_compare_exchange_strong(&f->t->flushing, &free, 1)) {
         free = 0;
-        if (!zc_progress_wait(f->t->cache, &seq, f->deadline_ns)) {
+        if (!zc_progress_wait(f->t->cache, ZC_FOR_ANY, &seq, f->deadline_ns)) {
             rc = -ETIMEDOUT;
             break;
         }
     }
-    zc_progress_end(f->t->cache);
+    zc_progress_end(f->t->cache, ZC_FOR_ANY);
     return rc;
 }
 

@@ -383,17 +383,17 @@ void zc_load_pages(struct zcache_tenant *t,
             looked = load_some(t, th, pages + done, n - done, flags, deadline_ns);
         }
         if (looked == 0) { /* no buffer for a read: others' must end first */
-            uint64_t seq = zc_progress_begin(t->cache);
+            uint64_t seq = zc_progress_begin(t->cache, ZC_FOR_ANY);
 
             if ((flags & ZCACHE_NOWAIT) != 0 || zc_plat_now_ns() >= deadline_ns ||
                 zc_batch_in_callback(th)) {
                 pages[done]->status = (flags & ZCACHE_NOWAIT) != 0 ? -EBUSY : -ETIMEDOUT;
                 looked = 1;
             } else {
-                (void)zc_progress_wait(t->cache, &seq,
+                (void)zc_progress_wait(t->cache, ZC_FOR_ANY, &seq,
                                        ZC_MIN(deadline_ns, zc_plat_deadline_ns(10)));
             }
-            zc_progress_end(t->cache);
+            zc_progress_end(t->cache, ZC_FOR_ANY);
         }
         done += looked;
     }

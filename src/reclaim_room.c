@@ -131,9 +131,10 @@ static int shrink_once(struct zcache_tenant *top,
     if (out_of_patience(top, patience)) {
         return -EDQUOT;
     }
-    seq = zc_progress_begin(top->cache);
-    (void)zc_progress_wait(top->cache, &seq, ZC_MIN(deadline_ns, zc_plat_deadline_ns(RETRY_MS)));
-    zc_progress_end(top->cache);
+    seq = zc_progress_begin(top->cache, ZC_FOR_ANY);
+    (void)zc_progress_wait(top->cache, ZC_FOR_ANY, &seq,
+                           ZC_MIN(deadline_ns, zc_plat_deadline_ns(RETRY_MS)));
+    zc_progress_end(top->cache, ZC_FOR_ANY);
     (void)zc_epoch_drain_until(th->epoch, deadline_ns);
     return 0;
 }
@@ -178,16 +179,17 @@ static int wait_capacity(struct zcache_tenant *t,
     }
     /* Only the capacity is waited for: a limit below it is the caller's to shrink under. */
     zc_bell_want(cache, bytes);
-    seq = zc_progress_begin_room(cache);
+    seq = zc_progress_begin(cache, ZC_FOR_ROOM);
     while (!zc_quota_has_room(&cache->account, bytes, ZC_QUOTA_PUT) && rc == 0) {
         zc_bell_ring(cache, ZC_BELL_URGENT);
         /* It may fit before there is so much room that somebody wakes us for it. */
-        (void)zc_progress_wait(cache, &seq, ZC_MIN(deadline_ns, zc_plat_deadline_ns(RETRY_MS)));
+        (void)zc_progress_wait(cache, ZC_FOR_ROOM, &seq,
+                               ZC_MIN(deadline_ns, zc_plat_deadline_ns(RETRY_MS)));
         if (zc_plat_now_ns() >= deadline_ns || atomic_load(&bell->fruitless) > fruitless + 1) {
             rc = zc_quota_has_room(&cache->account, bytes, ZC_QUOTA_PUT) ? 0 : -ENOSPC;
         }
     }
-    zc_progress_end_room(cache);
+    zc_progress_end(cache, ZC_FOR_ROOM);
     zc_bell_want_no_more(cache, bytes);
     return rc;
 }
@@ -336,9 +338,10 @@ static bool trainings_yield(struct zcache *cache, uint64_t deadline_ns)
     if (!zc_train_holds(cache)) {
         return false;
     }
-    seq = zc_progress_begin(cache);
-    (void)zc_progress_wait(cache, &seq, ZC_MIN(deadline_ns, zc_plat_deadline_ns(RETRY_MS)));
-    zc_progress_end(cache);
+    seq = zc_progress_begin(cache, ZC_FOR_ANY);
+    (void)zc_progress_wait(cache, ZC_FOR_ANY, &seq,
+                           ZC_MIN(deadline_ns, zc_plat_deadline_ns(RETRY_MS)));
+    zc_progress_end(cache, ZC_FOR_ANY);
     return true;
 }
 

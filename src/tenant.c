@@ -472,16 +472,16 @@ void zc_tenant_finish_close(struct zcache_tenant *t)
 
 int zc_tenant_wait_idle(struct zcache_tenant *t, uint64_t deadline_ns)
 {
-    uint64_t seq = zc_progress_begin(t->cache);
+    uint64_t seq = zc_progress_begin(t->cache, ZC_FOR_ANY);
     int rc = 0;
 
     while (atomic_load(&t->ops) != 0 && rc == 0) {
         ZC_SYNC_POINT("tenant.found_busy", ((struct zcache_key){t->slot, 0}));
-        if (!zc_progress_wait(t->cache, &seq, deadline_ns)) {
+        if (!zc_progress_wait(t->cache, ZC_FOR_ANY, &seq, deadline_ns)) {
             rc = atomic_load(&t->ops) == 0 ? 0 : -ETIMEDOUT;
         }
     }
-    zc_progress_end(t->cache);
+    zc_progress_end(t->cache, ZC_FOR_ANY);
     return rc;
 }
 

@@ -134,12 +134,14 @@ static bool wait_for_room(struct zc_train *train, uint64_t bytes, uint64_t more)
     if (zc_quota_reserve(&cache->account, bytes, ZC_QUOTA_PUT) == NULL) {
         return true;
     }
-    seq = zc_progress_begin(cache);
+    seq = zc_progress_begin(cache, ZC_FOR_ROOM);
+    ZC_SYNC_POINT("train.waits", ((struct zcache_key){0, 0}));
     while (!(enough = zc_core_save_up(cache, bytes + more)) && zc_plat_now_ns() < deadline &&
            zc_core_may_save(cache) && !stopping(train)) {
-        (void)zc_progress_wait(cache, &seq, ZC_MIN(deadline, zc_plat_deadline_ns(RETRY_MS)));
+        (void)zc_progress_wait(cache, ZC_FOR_ROOM, &seq,
+                               ZC_MIN(deadline, zc_plat_deadline_ns(RETRY_MS)));
     }
-    zc_progress_end(cache);
+    zc_progress_end(cache, ZC_FOR_ROOM);
     return enough && zc_core_take_saved(cache, bytes);
 }
 
@@ -348,7 +350,6 @@ void zc_train_once(struct zc_train *train, struct zc_thread *th)
     zc_tenant_leave(t);
     hold_out(&g);
     rc = g.impl != NULL ? make_dictionary(&g) : -ENOTSUP;
-    ZC_SYNC_POINT("train.made", ((struct zcache_key){g.s->tenant->slot, 0}));
     if (rc == 0) {
         rc = compare(&g, &o);
     }

@@ -389,11 +389,11 @@ static unsigned wait_room(struct zcache *cache, struct zc_writes *result, uint64
     if (result->n_out == ZC_WRITES_OUT) {
         return 0;
     }
-    seq = zc_progress_begin(cache);
+    seq = zc_progress_begin(cache, ZC_FOR_ANY);
     while ((room = zc_batch_room(cache)) == 0 && in_time) {
-        in_time = zc_progress_wait(cache, &seq, deadline_ns);
+        in_time = zc_progress_wait(cache, ZC_FOR_ANY, &seq, deadline_ns);
     }
-    zc_progress_end(cache);
+    zc_progress_end(cache, ZC_FOR_ANY);
     return room;
 }
 

@@ -7,7 +7,7 @@
 
 #include "core.h"
 #include "reclaim.h"
-#include "support.h"
+#include "script.h"
 #include "train.h"
 
 #define CAPACITY (16 * MIB)
@@ -158,6 +158,40 @@ static void a_context_gets_what_was_saved_up(void **state)
     drop_cache(cache);
 }
 
+/* Puts pages that can be learnt from, and has them demoted. */
+static void demote_text(uint64_t first, uint64_t n)
+{
+    for (uint64_t i = first; i < first + n; i++) {
+        assert_int_equal(put_page(root, key_of(2, i), 1, FILL_TEXT, ZCACHE_DIRTY), 0);
+    }
+    assert_int_equal(zcache_shrink(root, 64 * KIB, 1000, NULL), 0);
+}
+
+/* Or each page that is freed would wake the training's thread, which needs megabytes. */
+static void a_training_is_not_told_of_each_page(void **state)
+{
+    uint64_t rest;
+
+    (void)state;
+    open_full(OPTIONS ",raw_percent=5,fast=none");
+    demote_text(0, 100); /* the sample is begun, and has its room */
+    rest = CAPACITY - 1200 * KIB - charge_of(root);
+    assert_null(zc_quota_reserve(&cache->account, rest, ZC_QUOTA_PUT));
+    script_begin();
+    script_hold_any("train.waits");
+    for (uint64_t n = 100; !script_stands("train.waits") && n < 1000; n += 50) {
+        demote_text(n, 50);
+    }
+    script_await("train.waits");
+    assert_int_equal(atomic_load(&cache->progress.waiters) & UINT32_MAX, 0);
+    assert_int_not_equal(atomic_load(&cache->progress.waiters), 0);
+    script_release("train.waits");
+    zc_quota_refund(&cache->account, rest);
+    WAIT_UNTIL(stats_of(root).count.dict_trainings + stats_of(root).count.dict_failures > 0, 20000);
+    script_end();
+    drop_cache(cache);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +201,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_sample_gives_way),
         cmocka_unit_test(trainings_give_way),
         cmocka_unit_test(a_context_gets_what_was_saved_up),
+        cmocka_unit_test(a_training_is_not_told_of_each_page),
     };
 
     test_begin(argc, argv, 0);

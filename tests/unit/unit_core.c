@@ -282,17 +282,17 @@ static void the_last_reference_retires_the_record(void **state)
 static void a_signal_after_begin_is_not_missed(void **state)
 {
     struct zcache *cache = open_cache(4 * MIB, NULL, PLAIN);
-    uint64_t seq = zc_progress_begin(cache);
+    uint64_t seq = zc_progress_begin(cache, ZC_FOR_ANY);
 
     (void)state;
     zc_progress_signal(cache);
-    assert_true(zc_progress_wait(cache, &seq, PAST));
-    assert_false(zc_progress_wait(cache, &seq, PAST));
+    assert_true(zc_progress_wait(cache, ZC_FOR_ANY, &seq, PAST));
+    assert_false(zc_progress_wait(cache, ZC_FOR_ANY, &seq, PAST));
     zc_progress_signal(cache);
     zc_progress_signal(cache);
-    assert_true(zc_progress_wait(cache, &seq, PAST));
-    assert_false(zc_progress_wait(cache, &seq, PAST));
-    zc_progress_end(cache);
+    assert_true(zc_progress_wait(cache, ZC_FOR_ANY, &seq, PAST));
+    assert_false(zc_progress_wait(cache, ZC_FOR_ANY, &seq, PAST));
+    zc_progress_end(cache, ZC_FOR_ANY);
     close_cache(cache);
 }
 
@@ -304,9 +304,10 @@ static void a_signal_nobody_waits_for_costs_no_lock(void **state)
     const uint64_t locks = zc_lock_count();
     zc_progress_signal(cache);
     assert_int_equal(zc_lock_count(), locks);
-    uint64_t seq = zc_progress_begin(cache);
-    assert_false(zc_progress_wait(cache, &seq, PAST)); /* that one was before the begin */
-    zc_progress_end(cache);
+    uint64_t seq = zc_progress_begin(cache, ZC_FOR_ANY);
+    assert_false(
+        zc_progress_wait(cache, ZC_FOR_ANY, &seq, PAST)); /* that one was before the begin */
+    zc_progress_end(cache, ZC_FOR_ANY);
     close_cache(cache);
 }
 
@@ -323,12 +324,12 @@ static uint64_t leave_room(struct zcache *cache, uint64_t room)
 /* Whether a signal wakes somebody who waits for room. */
 static bool wakes_for_room(struct zcache *cache)
 {
-    uint64_t seq = zc_progress_begin_room(cache);
+    uint64_t seq = zc_progress_begin(cache, ZC_FOR_ROOM);
     bool woken;
 
     zc_progress_signal(cache);
-    woken = zc_progress_wait(cache, &seq, PAST);
-    zc_progress_end_room(cache);
+    woken = zc_progress_wait(cache, ZC_FOR_ROOM, &seq, PAST);
+    zc_progress_end(cache, ZC_FOR_ROOM);
     return woken;
 }
 
@@ -344,15 +345,18 @@ static void room_is_told_when_there_is_some(void **state)
     atomic_store(&cache->bell.working, 1);
     assert_false(wakes_for_room(cache));
 
-    seq = zc_progress_begin(cache); /* one who waits for something else is always told */
-    assert_true(wakes_for_room(cache));
-    assert_true(zc_progress_wait(cache, &seq, PAST));
-    zc_progress_end(cache);
+    seq = zc_progress_begin(
+        cache, ZC_FOR_ANY); /* one who waits for something else is always told, and alone */
+    assert_false(wakes_for_room(cache));
+    assert_true(zc_progress_wait(cache, ZC_FOR_ANY, &seq, PAST));
+    zc_progress_end(cache, ZC_FOR_ANY);
 
-    seq = zc_progress_begin_room(cache);
-    zc_progress_announce(cache);
-    assert_true(zc_progress_wait(cache, &seq, PAST));
-    zc_progress_end_room(cache);
+    for (int what = 0; what < ZC_WAITS; what++) {
+        seq = zc_progress_begin(cache, (enum zc_wait_for)what);
+        zc_progress_announce(cache);
+        assert_true(zc_progress_wait(cache, (enum zc_wait_for)what, &seq, PAST));
+        zc_progress_end(cache, (enum zc_wait_for)what);
+    }
 
     zc_quota_refund(&cache->account, 4 * MIB / 64);
     assert_true(wakes_for_room(cache));
@@ -372,12 +376,12 @@ static void play(struct ping *ping, int me)
 {
     for (int i = 0; i < PINGS / (int)TEST_SLOWDOWN; i++) {
         const uint64_t deadline = deadline_in(20000);
-        uint64_t seq = zc_progress_begin(ping->cache);
+        uint64_t seq = zc_progress_begin(ping->cache, ZC_FOR_ANY);
 
         while (atomic_load(&ping->turn) != me) {
-            REQUIRE(zc_progress_wait(ping->cache, &seq, deadline));
+            REQUIRE(zc_progress_wait(ping->cache, ZC_FOR_ANY, &seq, deadline));
         }
-        zc_progress_end(ping->cache);
+        zc_progress_end(ping->cache, ZC_FOR_ANY);
         atomic_store(&ping->turn, 1 - me);
         zc_progress_signal(ping->cache);
     }

@@ -215,13 +215,13 @@ static void whoever_waits_is_told_that_nothing_can_go(void **state)
     put_n(&f, 50, ZCACHE_DIRTY); /* and there is no store */
     atomic_fetch_add(&f.cache->bell.urgent, 1);
     const uint64_t before = atomic_load(&f.cache->bell.fruitless);
-    uint64_t seq = zc_progress_begin(f.cache);
+    uint64_t seq = zc_progress_begin(f.cache, ZC_FOR_ANY);
     const uint64_t deadline = deadline_in(10000);
     while (atomic_load(&f.cache->bell.fruitless) < before + 2) {
         zc_bell_ring(f.cache, ZC_BELL_URGENT);
-        assert_true(zc_progress_wait(f.cache, &seq, deadline));
+        assert_true(zc_progress_wait(f.cache, ZC_FOR_ANY, &seq, deadline));
     }
-    zc_progress_end(f.cache);
+    zc_progress_end(f.cache, ZC_FOR_ANY);
     atomic_fetch_sub(&f.cache->bell.urgent, 1);
     assert_int_equal(pages(&f), 50);
     assert_true(zc_stat_read(f.t->stat, ZC_C_shrinker_failures) > 0);
