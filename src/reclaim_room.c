@@ -350,6 +350,7 @@ bool zc_reclaim_metadata(struct zcache *cache, struct zc_thread *th, uint64_t de
     uint64_t want = th->meta_refused;
     bool by_pool = th->pool_refused;
     struct zcache_shrink_result result;
+    uint64_t above; /* a limit that was lowered, and is not yet reached */
 
     th->meta_refused = 0;
     if ((want == 0 && !by_pool) || zc_batch_in_callback(th) || zc_plat_now_ns() >= deadline_ns) {
@@ -360,6 +361,7 @@ bool zc_reclaim_metadata(struct zcache *cache, struct zc_thread *th, uint64_t de
 
         return zc_compact_make_room(cache, th, 0, &stall);
     }
-    zc_reclaim_shrink(cache->root, th, want + want / 4, deadline_ns, &result);
+    above = zc_sub_sat(zc_quota_charge(&cache->account), zc_quota_limit(&cache->account));
+    zc_reclaim_shrink(cache->root, th, above + want + want / 4, deadline_ns, &result);
     return result.freed_bytes > 0 || trainings_yield(cache, deadline_ns);
 }

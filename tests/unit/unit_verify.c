@@ -337,6 +337,29 @@ static void in_a_full_cache_room_is_made_for_all_tenants(void **state)
     drop_cache(cache);
 }
 
+/* A capacity that was just lowered is not yet reached, and what verifying needs is the least of what is to be freed. */
+static void above_a_lowered_capacity_it_gets_below_it_first(void **state)
+{
+    struct zcache *cache = open_cache(16 * MIB, NULL, PLAIN ",start_percent=100");
+    struct zcache_tenant *root = zcache_root(cache);
+    struct zcache_limits limits = ZCACHE_LIMITS_INIT;
+
+    (void)state;
+    for (uint64_t i = 0; i < 2048; i++) {
+        assert_int_equal(put_page(root, key_of(1, i), 1, FILL_RANDOM, ZCACHE_CLEAN), 0);
+    }
+    const uint64_t prepaid = atomic_exchange(&cache->prepaid, 0);
+    zc_shrinker_pause(cache);
+    limits.limit_bytes = charge_of(root) - 4 * MIB;
+    assert_int_equal(zcache_tenant_set_limits(root, &limits, 0, NULL), 0);
+    assert_true(charge_of(root) > limits.limit_bytes);
+    assert_int_equal(zcache_verify(cache), 0);
+    assert_true(charge_of(root) <= limits.limit_bytes);
+    zc_shrinker_resume(cache);
+    atomic_fetch_add(&cache->prepaid, prepaid);
+    drop_cache(cache);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -353,6 +376,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_wrong_count_of_the_index),
         cmocka_unit_test(without_memory_it_says_so_and_leaves_nothing),
         cmocka_unit_test(in_a_full_cache_room_is_made_for_all_tenants),
+        cmocka_unit_test(above_a_lowered_capacity_it_gets_below_it_first),
     };
 
     (void)test_begin(argc, argv, 0);
