@@ -305,8 +305,8 @@ static void a_signal_nobody_waits_for_costs_no_lock(void **state)
     zc_progress_signal(cache);
     assert_int_equal(zc_lock_count(), locks);
     uint64_t seq = zc_progress_begin(cache, ZC_FOR_ANY);
-    assert_false(
-        zc_progress_wait(cache, ZC_FOR_ANY, &seq, PAST)); /* that one was before the begin */
+    /* That one was before the begin. */
+    assert_false(zc_progress_wait(cache, ZC_FOR_ANY, &seq, PAST));
     zc_progress_end(cache, ZC_FOR_ANY);
     close_cache(cache);
 }
@@ -345,8 +345,8 @@ static void room_is_told_when_there_is_some(void **state)
     atomic_store(&cache->bell.working, 1);
     assert_false(wakes_for_room(cache));
 
-    seq = zc_progress_begin(
-        cache, ZC_FOR_ANY); /* one who waits for something else is always told, and alone */
+    /* One who waits for something else is always told, and alone. */
+    seq = zc_progress_begin(cache, ZC_FOR_ANY);
     assert_false(wakes_for_room(cache));
     assert_true(zc_progress_wait(cache, ZC_FOR_ANY, &seq, PAST));
     zc_progress_end(cache, ZC_FOR_ANY);
