@@ -44,7 +44,6 @@
 #define WON_SHARE   128u /* of what the pools hold, and it is worth going through all pages */
 #define WALK_NS     UINT64_C(20000000) /* at a time, for who is refused; the next one goes on with it */
 #define ROOM_BYTES  (UINT64_C(256) << 10) /* with which demotions go on */
-#define RETRY_MS    5u
 
 /* ---- one page ------------------------------------------------------------------------------ */
 
@@ -436,7 +435,6 @@ bool zc_compact_make_room(struct zcache *cache,
                           struct zc_stall *stall)
 {
     uint64_t freed = 0;
-    uint64_t seq;
 
     if (!th->pool_refused) {
         return false; /* the system refused, not we */
@@ -448,9 +446,6 @@ bool zc_compact_make_room(struct zcache *cache,
     if ((flags & ZCACHE_NOWAIT) != 0 || zc_plat_now_ns() >= zc_stall_deadline(stall)) {
         return false;
     }
-    seq = zc_progress_begin(cache, ZC_FOR_ANY);
-    (void)zc_progress_wait(cache, ZC_FOR_ANY, &seq,
-                           ZC_MIN(zc_stall_deadline(stall), zc_plat_deadline_ns(RETRY_MS)));
-    zc_progress_end(cache, ZC_FOR_ANY);
+    zc_progress_pause(cache, zc_stall_deadline(stall));
     return true;
 }

@@ -487,6 +487,15 @@ void zc_progress_end(struct zcache *cache, enum zc_wait_for what)
     atomic_fetch_sub(&cache->progress.waiters, one_waiter(what));
 }
 
+void zc_progress_pause(struct zcache *cache, uint64_t deadline_ns)
+{
+    uint64_t seq = zc_progress_begin(cache, ZC_FOR_ANY);
+
+    (void)zc_progress_wait(cache, ZC_FOR_ANY, &seq,
+                           ZC_MIN(deadline_ns, zc_plat_deadline_ns(LOOK_MS)));
+    zc_progress_end(cache, ZC_FOR_ANY);
+}
+
 /* ---- slabs ----------------------------------------------------------------------------------- */
 
 /* A hint only: the charge has a part that is not in the pools. */

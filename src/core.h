@@ -342,8 +342,8 @@ ZC_COLD void zc_progress_wake(struct zcache *cache, uint64_t waiters);
 
 /**
  * zc_progress_signal() - wake the waiters, if any; those for room at the capacity only when there is
- *                        some worth waking up for, or nobody at work to make more.  Neither are woken
- *                        because the others are there.
+ *                        some worth waking up for, or nobody at work to make more.  Neither kind is
+ *                        woken because the other is there.
  */
 static inline void zc_progress_signal(struct zcache *cache)
 {
@@ -384,5 +384,8 @@ bool zc_progress_wait(struct zcache *cache,
                       uint64_t *seq,
                       uint64_t deadline_ns);
 void zc_progress_end(struct zcache *cache, enum zc_wait_for what);
+
+/** zc_progress_pause() - for who looks again in any case: until the next signal, 5 ms or @deadline_ns. */
+void zc_progress_pause(struct zcache *cache, uint64_t deadline_ns);
 
 #endif /* ZC_CORE_H */

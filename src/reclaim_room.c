@@ -105,7 +105,6 @@ static int shrink_once(struct zcache_tenant *top,
     unsigned mode = (flags & ZCACHE_NOIO) != 0 ? 0 : ZC_RECLAIM_WRITE;
     bool may_wait = (flags & ZCACHE_NOWAIT) == 0 && !zc_batch_in_callback(th);
     struct shrink_pass p;
-    uint64_t seq;
 
     zc_stat_add(top->stat, ZC_C_sync_shrinks, 1);
     p = shrink_pass(top, first, th, want, mode | ZC_RECLAIM_RESERVES, may_wait ? deadline_ns : 0);
@@ -131,10 +130,7 @@ static int shrink_once(struct zcache_tenant *top,
     if (out_of_patience(top, patience)) {
         return -EDQUOT;
     }
-    seq = zc_progress_begin(top->cache, ZC_FOR_ANY);
-    (void)zc_progress_wait(top->cache, ZC_FOR_ANY, &seq,
-                           ZC_MIN(deadline_ns, zc_plat_deadline_ns(RETRY_MS)));
-    zc_progress_end(top->cache, ZC_FOR_ANY);
+    zc_progress_pause(top->cache, deadline_ns);
     (void)zc_epoch_drain_until(th->epoch, deadline_ns);
     return 0;
 }
@@ -330,18 +326,13 @@ void zc_reclaim_shrink_node(struct zcache_tenant *top,
 /* No page can go.  Whether there is other memory that comes back: now, or before it is looked for again. */
 static bool trainings_yield(struct zcache *cache, uint64_t deadline_ns)
 {
-    uint64_t seq;
-
     if (zc_train_yield(cache) > 0) {
         return true;
     }
     if (!zc_train_holds(cache)) {
         return false;
     }
-    seq = zc_progress_begin(cache, ZC_FOR_ANY);
-    (void)zc_progress_wait(cache, ZC_FOR_ANY, &seq,
-                           ZC_MIN(deadline_ns, zc_plat_deadline_ns(RETRY_MS)));
-    zc_progress_end(cache, ZC_FOR_ANY);
+    zc_progress_pause(cache, deadline_ns);
     return true;
 }
 

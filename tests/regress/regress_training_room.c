@@ -82,18 +82,22 @@ static void by_who_does_not_wait(void **state)
     what_was_saved_up_is_had_by_who_comes_again(OPTIONS, ZCACHE_NOWAIT, -EBUSY);
 }
 
+/* Puts pages that can be learnt from, and has them demoted. */
+static void demote_text(uint64_t first, uint64_t n)
+{
+    for (uint64_t i = first; i < first + n; i++) {
+        assert_int_equal(put_page(root, key_of(2, i), 1, FILL_TEXT, ZCACHE_DIRTY), 0);
+    }
+    assert_int_equal(zcache_shrink(root, 64 * KIB, 1000, NULL), 0);
+}
+
 /* One that has begun, and does not grow any more. */
 static void a_sample_gives_way(void **state)
 {
-    struct zcache_shrink_result result;
-
     (void)state;
     open_full(OPTIONS ",raw_percent=5,fast=none");
     const uint64_t before = stats_of(root).cache.dict_bytes;
-    for (uint64_t i = 0; i < 100; i++) {
-        assert_int_equal(put_page(root, key_of(2, i), 1, FILL_TEXT, ZCACHE_DIRTY), 0);
-    }
-    assert_int_equal(zcache_shrink(root, 64 * KIB, 1000, &result), 0);
+    demote_text(0, 100);
     assert_true(stats_of(root).cache.dict_bytes > before + CAPACITY / 32);
     (void)fill(ZCACHE_INCOMPRESSIBLE, -ENOSPC);
     assert_int_equal(stats_of(root).cache.dict_bytes, before);
@@ -156,15 +160,6 @@ static void a_context_gets_what_was_saved_up(void **state)
     } while (zc_reclaim_metadata(cache, th, deadline_in(1000)));
     assert_true(atomic_load(&cache->prepaid) <= cache->prepaid_max);
     drop_cache(cache);
-}
-
-/* Puts pages that can be learnt from, and has them demoted. */
-static void demote_text(uint64_t first, uint64_t n)
-{
-    for (uint64_t i = first; i < first + n; i++) {
-        assert_int_equal(put_page(root, key_of(2, i), 1, FILL_TEXT, ZCACHE_DIRTY), 0);
-    }
-    assert_int_equal(zcache_shrink(root, 64 * KIB, 1000, NULL), 0);
 }
 
 /* Or each page that is freed would wake the training's thread, which needs megabytes. */
